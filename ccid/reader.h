@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * CcidReader: the reader's command engine (CCID revision 1.1, clause 6). It
+ * takes PC_to_RDR messages and slots that hold a VscCard, and gives
+ * RDR_to_PC messages back. No I/O, no clock: time is an argument, and the
+ * next deadline is an answer. Slot and sequence number travel with each
+ * request; each command gets exactly one final response.
+ */
+
+#pragma once
+
+#include "vscard/card.h"
+
+typedef struct CcidReader CcidReader;
+
+#define CCID_SLOTS_MAX 16u
+
+/* A PC_to_RDR or RDR_to_PC header (6.1, 6.2). */
+#define CCID_HEADER 10u
+
+/* dwMaxCCIDMessageLength: what the descriptor says is what the buffers hold. */
+#define CCID_MESSAGE_MAX (CCID_HEADER + VSC_COMMAND_MAX)
+
+/* A host such as libccid waits 3 s for a response (facts: read timeout); the
+ * first time extension leaves well before and each next one follows as soon. */
+#define CCID_TIME_EXTENSION_MS 1000
+
+typedef struct CcidReaderEvents {
+	/* A whole RDR_to_PC message, valid during the call; it may come from
+	 * within ccid_reader_message() and friends. */
+	void (*message)(void *user, VmcSpan message);
+	/* A slot's status changed: ccid_reader_slot_change() has news. */
+	void (*slot_change)(void *user);
+} CcidReaderEvents;
+
+/* A reader of `n_slots` (1 to CCID_SLOTS_MAX) empty slots. */
+CcidReader *ccid_reader_new(unsigned n_slots, const CcidReaderEvents *events, void *user);
+void ccid_reader_free(CcidReader *reader);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(CcidReader, ccid_reader_free)
+
+unsigned ccid_reader_slots(const CcidReader *reader);
+
+/* Puts `card` (borrowed; the reader becomes its user) behind `slot`, NULL to
+ * take it away. A card's coming and going is the slot's. */
+void ccid_reader_set_card(CcidReader *reader, unsigned slot, VscCard *card);
+
+/* One PC_to_RDR message as the bulk-OUT pipe brought it, whole or not: what
+ * does not hold together is answered as 6.2.6's error table says. `now`: a
+ * monotonic time in ms. */
+void ccid_reader_message(CcidReader *reader, VmcSpan message, int64_t now);
+
+/* The class request ABORT (5.3.1) for `slot` and `seq`. False when the slot
+ * does not exist: the request stalls. */
+bool ccid_reader_abort(CcidReader *reader, unsigned slot, uint8_t seq, int64_t now);
+
+/* Builds the RDR_to_PC_NotifySlotChange message (6.3.1) into `to` and forgets
+ * the change bits; answers its length, 0 when nothing changed since the last. */
+size_t ccid_reader_slot_change(CcidReader *reader, uint8_t to[1 + CCID_SLOTS_MAX / 4]);
+
+/* When ccid_reader_tick() is due, in the time of `now`; -1 for not at all. */
+int64_t ccid_reader_deadline(const CcidReader *reader);
+void ccid_reader_tick(CcidReader *reader, int64_t now);
+
+/* The host is gone or has reset the bus: pending commands are cancelled and
+ * answered no more, cards are powered off, change bits say what is there. */
+void ccid_reader_reset(CcidReader *reader);

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# What is tested with what: unit tests (C, cmocka), fuzz harnesses, checks of
+# the tree, and suites in Python that drive the programs with real peers.
+
+TEST_PACKAGES := cmocka libpcsclite
+# Programs that tests and the demo run. The guest is made of downloaded
+# packages; these are the tools that make it and the peers on this side.
+TEST_DEBS := python3 qemu-system-x86 opensc openssl libnss3-tools busybox-static cpio zstd \
+	xz-utils clang libclang-rt-14-dev mandoc strace
+
+UNIT_TESTS := $(patsubst %.c,%,$(sort $(wildcard tests/unit/test-*.c)))
+FUZZ_TESTS := $(patsubst %.c,%,$(sort $(wildcard tests/fuzz/fuzz-*.c)))
+BENCHES := $(patsubst %.c,%,$(sort $(wildcard tests/bench/*.c)))
+PEERS := $(patsubst %.c,%,$(sort $(wildcard tests/peer/*.c)))
+TEST_LIB_SOURCES := $(sort $(wildcard tests/lib/*.c))
+
+TEST_PROGRAMS := $(addprefix $(BUILD)/,$(UNIT_TESTS) $(BENCHES) $(PEERS))
+FUZZ_PROGRAMS := $(addprefix $(BUILD)/,$(FUZZ_TESTS))
+
+# A fuzz harness under clang is libFuzzer's; under gcc it replays its corpus.
+FUZZ_ENGINE ?= replay
+ifeq ($(FUZZ_ENGINE),libfuzzer)
+SANFLAGS += -fsanitize=fuzzer-no-link
+fuzz_main :=
+fuzz_flags := -fsanitize=fuzzer
+else
+fuzz_main := $(BUILD)/tests/fuzz/replay.o
+fuzz_flags :=
+endif
+
+$(BUILD)/libtest.a: $(patsubst %.c,$(BUILD)/%.o,$(TEST_LIB_SOURCES))
+	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $^
+
+$(TEST_PROGRAMS): %: %.o $(BUILD)/libtest.a $(ARCHIVES)
+	$(call say,LD,$@)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) $(TEST_LIBS)
+
+$(FUZZ_PROGRAMS): %: %.o $(fuzz_main) $(BUILD)/libtest.a $(ARCHIVES)
+	$(call say,LD,$@)$(CC) $(ALL_LDFLAGS) $(fuzz_flags) -o $@ $^ $(PKG_LIBS)
+
+# The option tests reach into a program's own files.
+$(BUILD)/tests/unit/test-vscclient-options: $(BUILD)/tools/vscclient-options.o
+
+.PHONY: test-programs fuzz-programs
+test-programs: all $(TEST_PROGRAMS) $(FUZZ_PROGRAMS)
+fuzz-programs: $(FUZZ_PROGRAMS)
+
+CHECK_SAN := address,undefined
+SUITES ?=
+
+check check-quick:
+	$(Q)$(MAKE) --no-print-directory test-programs
+	$(Q)$(MAKE) --no-print-directory SAN=$(CHECK_SAN) test-programs
+	$(Q)tests/run $(if $(filter check-quick,$@),--quick) $(SUITES)
+
+SECONDS_EACH ?= 60
+fuzz:
+	$(Q)$(MAKE) --no-print-directory CC=clang BUILD=build/fuzz SAN=$(CHECK_SAN) \
+		FUZZ_ENGINE=libfuzzer fuzz-programs
+	$(Q)tests/fuzz/run build/fuzz $(SECONDS_EACH)
+
+bench:
+	$(Q)$(MAKE) --no-print-directory test-programs
+	$(Q)tests/bench/run
+
+demo:
+	$(Q)tests/demo

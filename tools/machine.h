@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Machine: what a command line or a config file describes: char devices and
+ * the devices that stand on them. First everything is added, then the machine
+ * starts: char devices, attach points, readers, cards, in that order whatever
+ * order they were written in.
+ */
+
+#pragma once
+
+#include <gio/gio.h>
+
+#include "ccid/device.h"
+#include "vmc/chardev.h"
+
+#define MACHINE_ERROR (machine_error_quark())
+GQuark machine_error_quark(void);
+
+typedef enum MachineError {
+	MACHINE_ERROR_REFERENCE, /* a chardev, bus or id that is not there, or is taken */
+	MACHINE_ERROR_INCOMPLETE,/* nothing to serve, or a device with no place to go */
+} MachineError;
+
+typedef struct Machine Machine;
+typedef struct Device Device;
+typedef struct DeviceDriver DeviceDriver;
+
+Machine *machine_new(void);
+/* Ends devices, then char devices; NULL is fine. */
+void machine_free(Machine *machine);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Machine, machine_free)
+
+/* Take `opts` (owned from now on, in any case), a -chardev or -device. False
+ * with `error` when ids repeat, the driver is unknown or a key is wrong. */
+bool machine_add_chardev(Machine *machine, VmcOpts *opts, GError **error);
+bool machine_add_device(Machine *machine, VmcOpts *opts, GError **error);
+
+/* -usb: if no attach point is described, machine_start() makes one. */
+void machine_set_usb(Machine *machine);
+
+/* Makes and joins all that was added. False with `error`. */
+bool machine_start(Machine *machine, GError **error);
+
+/* ---- For the drivers in devices.c ---- */
+
+/* In which order machine_start() makes them. */
+typedef enum DeviceRank { DEVICE_ATTACH, DEVICE_READER, DEVICE_CARD, DEVICE_RANKS } DeviceRank;
+
+struct DeviceDriver {
+	const char *name;
+	const char *help;
+	DeviceRank rank;
+	const VmcOptDesc *options; /* beside id */
+	/* Makes the device's state in device->state. */
+	bool (*create)(Machine *machine, Device *device, GError **error);
+	void (*free)(Device *device);
+};
+
+struct Device {
+	const DeviceDriver *driver;
+	VmcOpts *opts;
+	char *id;    /* its own or one made up: usb-ccid, usb-ccid#2 */
+	void *state; /* the driver's; NULL before create */
+};
+
+/* The drivers there are, NULL-terminated. */
+const DeviceDriver *const *device_drivers(void);
+
+/* The driver called `name`, or NULL. */
+const DeviceDriver *device_driver(const char *name);
+
+/* The char device `id`, given as a key of `opts`. NULL with `error` naming
+ * those there are. */
+VmcChardev *machine_chardev(Machine *machine, const VmcOpts *opts, const char *id, GError **error);
+
+/*
+ * The device of `rank` whose bus the key `bus` of `opts` names ("ID.0"), or
+ * without the key the first for which `has_room` answers true. NULL with
+ * `error`; `cure` says then what to add.
+ */
+Device *machine_bus(Machine *machine, const VmcOpts *opts, DeviceRank rank,
+		    bool (*has_room)(const Device *device), const char *cure, GError **error);

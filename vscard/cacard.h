@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Virtual cards of libcacard, over an NSS certificate database. The library
+ * blocks and has one life a process, so all of it runs on one worker thread
+ * behind a queue; here its readers appear as VscCards on the main loop.
+ */
+
+#pragma once
+
+#include <glib.h>
+
+#include "vscard/card.h"
+
+#define VSC_CACARD_ERROR (vsc_cacard_error_quark())
+GQuark vsc_cacard_error_quark(void);
+
+typedef enum VscCacardError {
+	VSC_CACARD_ERROR_OPTIONS,  /* an option string libcacard does not take */
+	VSC_CACARD_ERROR_DATABASE, /* no such database, or not one */
+	VSC_CACARD_ERROR_CERT,     /* a certificate that is not in it, or has no key */
+	VSC_CACARD_ERROR_TWICE,    /* the process has used libcacard before */
+} VscCacardError;
+
+typedef struct VscCacard VscCacard;
+
+/* What the set of readers tells its owner, from the main loop. */
+typedef struct VscCacardEvents {
+	void (*reader_added)(void *user, VscCard *card);   /* owned by the VscCacard */
+	void (*reader_removed)(void *user, VscCard *card); /* valid during the call */
+} VscCacardEvents;
+
+/*
+ * Starts libcacard with `options`, a vcard_emul_options string taken as it is:
+ *   db="DIR" use_hw=yes|no|removable hw_type=NAME hw_params=TEXT
+ *   soft=(,reader name,CAC,,cert1,cert2,cert3)
+ * NULL: libcacard's own default. The call returns when the database is open;
+ * readers follow as events. NULL with `error` when it cannot.
+ */
+VscCacard *vsc_cacard_new(const char *options, const VscCacardEvents *events, void *user,
+			  GError **error);
+
+/*
+ * The option string for a card of `certs` (NULL-terminated nicknames, 1 to 10)
+ * from the NSS database directory `db` (NULL: libcacard's default directory).
+ * NULL with `error` if a name cannot stand in such a string (it has no quoting:
+ * ',' and ')' end a name). Free with g_free().
+ */
+char *vsc_cacard_options(const char *db, const char *const *certs, GError **error);
+
+/* Ends the worker, the readers and the cards. libcacard cannot be used again
+ * in this process. */
+void vsc_cacard_free(VscCacard *cacard);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VscCacard, vsc_cacard_free)
+
+/* Puts the card of a reader back in / takes it out, as by hand (the commands
+ * insert and remove). Their effect comes as the card's events. */
+void vsc_cacard_insert(VscCard *card);
+void vsc_cacard_remove(VscCard *card);

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * VscLink: the glue between a char device and one end of the VSCard protocol.
+ * It cuts the stream into messages, feeds the machine, carries out its
+ * actions, and pauses whoever produces when the wire is slow.
+ */
+
+#pragma once
+
+#include "vmc/chardev.h"
+#include "vscard/client.h"
+#include "vscard/host.h"
+
+typedef struct VscHostLink VscHostLink;
+typedef struct VscClientLink VscClientLink;
+
+/*
+ * The host end on `chardev` (borrowed; it outlives the link) with `n_slots` (1
+ * to VSC_HOST_READERS_MAX) places for readers of peers. Each place is a VscCard
+ * of vsc_host_link_card(): no peer, no reader or no card is all the same to it,
+ * a slot without a card. NULL with `error` when the chardev has a user.
+ */
+VscHostLink *vsc_host_link_new(VmcChardev *chardev, uint32_t n_slots, GError **error);
+void vsc_host_link_free(VscHostLink *link);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VscHostLink, vsc_host_link_free)
+
+/* The card of place `slot` (below n_slots); owned by the link. */
+VscCard *vsc_host_link_card(VscHostLink *link, uint32_t slot);
+
+/* What a client link tells its owner; members may be NULL. */
+typedef struct VscClientLinkEvents {
+	void (*up)(void *user);                       /* connected and Init answered */
+	void (*down)(void *user, const GError *reason);
+	void (*taken)(void *user, VscCard *card);     /* the host has this reader */
+	void (*refused)(void *user, VscCard *card, VscErrorCode code);
+} VscClientLinkEvents;
+
+/* The client end on `chardev` (borrowed). */
+VscClientLink *vsc_client_link_new(VmcChardev *chardev, const VscClientLinkEvents *events,
+				   void *user, GError **error);
+void vsc_client_link_free(VscClientLink *link);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VscClientLink, vsc_client_link_free)
+
+/*
+ * Lends `card` (borrowed; the link becomes its user) to the host as a reader:
+ * powered on when inserted to learn its ATR, commands passed as they come.
+ * Toward a host without VSC_CAP_APDU_LEVEL it acts as a T=0 card (t0.h).
+ * False when VSC_CLIENT_READERS_MAX are lent.
+ */
+bool vsc_client_link_add(VscClientLink *link, VscCard *card);
+void vsc_client_link_remove(VscClientLink *link, VscCard *card);
+
+/* Lines about what both links do, for people; NULL for none. `level` 1 says
+ * events, 2 each message's type and length, 3 also CLA INS P1 P2 (never data). */
+typedef void (*VscTrace)(const char *line);
+void vsc_link_set_trace(int level, VscTrace trace);
