@@ -96,6 +96,10 @@ void vmc_chardev_defer_writable(VmcChardev *chardev);
 /* The conversation is over and no input is left; takes `reason`. */
 void vmc_chardev_emit_gone(VmcChardev *chardev, GError *reason);
 
+/* True if the user there is has no ear for input: none that is left needs to
+ * be kept for it. */
+bool vmc_chardev_never_reads(const VmcChardev *chardev);
+
 /* An attempt to connect failed; takes `reason`. `again`: milliseconds to the
  * next one, or 0. */
 void vmc_chardev_emit_failed(VmcChardev *chardev, GError *reason, unsigned again);

@@ -124,7 +124,9 @@ VmcWrite vmc_chardev_write(VmcChardev *chardev, VmcSpan bytes);
 /* Bytes in the output queue. */
 size_t vmc_chardev_pending(const VmcChardev *chardev);
 
-/* While paused, `readable` does not come and the peer feels back-pressure. */
+/* While paused, `readable` does not come and the peer feels back-pressure. It
+ * stays so over the ends of conversations until resumed; a new user starts
+ * resumed. */
 void vmc_chardev_pause(VmcChardev *chardev, bool paused);
 
 /* Ends the present conversation (`closed` follows from the loop with `because`

@@ -1,0 +1,659 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The backend "socket": a byte stream over TCP, a UNIX socket or an inherited
+ * descriptor, as client or server, with QEMU's keys. One conversation at a
+ * time: while a client is served nobody is accepted, and the next one waits in
+ * the backlog. Everything goes through a GIOStream's pollable halves, so that a
+ * stream on top of the socket can take their place.
+ */
+
+#include "vmc/socket.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <gio/gunixsocketaddress.h>
+#include <glib-unix.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include "vmc/chardev-backend.h"
+#include "vmc/listener.h"
+#include "vmc/socket-config.h"
+
+/*
+ * A lost peer is a removed card, so a network that died without a word has to
+ * be noticed by us, and in tens of seconds, not in the system's two hours: on a
+ * silent connection by keepalive (after 10 s without a byte, probes 3 s apart),
+ * on one with output under way by the user timeout. The latter also counts for
+ * a peer that keeps its window shut for as long, with all of its receive buffer
+ * unread; no live end of a conversation about cards leaves so much.
+ */
+#define KEEPALIVE_IDLE_SECONDS 10
+#define KEEPALIVE_INTERVAL_SECONDS 3
+#define KEEPALIVE_PROBES 3
+#define UNACKNOWLEDGED_MS 20000
+
+/* A connection that is not made in this time is not made. */
+#define CONNECT_SECONDS 20
+
+/* Attempts to reconnect are `reconnect` seconds apart, then twice as much each
+ * time up to this, so that a server that is away for the night is not knocked
+ * at every second; each is up to a quarter earlier by chance, so that a hundred
+ * clients of one server do not come back in step. */
+#define BACKOFF_MAX_SECONDS 60u
+/* A conversation this long was a good one: the next attempt is soon again. */
+#define SETTLED_SECONDS 10
+
+/* When accepting fails for a reason of ours, such as no descriptors left, the
+ * client stays in the backlog and the loop would be woken without end. */
+#define ACCEPT_RETRY_SECONDS 1
+
+/* Unread input is thrown away before closing, up to this, because closing over
+ * it resets the connection and the peer loses what we wrote last. */
+#define DRAIN_SIZE 4096u
+#define DRAIN_TIMES 16u
+
+typedef struct VmcSocket VmcSocket;
+
+/* One connection being made; outlives the device if that is freed first. */
+typedef struct Attempt {
+	VmcSocket *owner; /* NULL: the device is gone */
+	GCancellable *cancellable;
+} Attempt;
+
+struct VmcSocket {
+	VmcChardev base;
+	VmcSocketConfig config;
+
+	/* Looking for a conversation: a server */
+	VmcListener *listener;
+	GPtrArray *accepting; /* GSource, one a listening socket */
+	guint accept_timer;
+	/* or a client. */
+	Attempt *attempt;
+	guint retry_timer;
+	unsigned attempts; /* in a row without a settled conversation */
+
+	/* The conversation. */
+	GSocketConnection *stream; /* NULL: none */
+	GPollableInputStream *in;
+	GPollableOutputStream *out;
+	GSource *readable;
+	GSource *writable;
+	GSource *ended; /* watches for the end while nobody reads */
+	gint64 since;   /* its start, monotonic time */
+	bool tcp;
+	bool drained; /* nothing to read until the kernel says so again */
+};
+
+static void look_for_next(VmcSocket *self);
+
+static VmcSocket *socket_of(VmcChardev *chardev)
+{
+	return (VmcSocket *)chardev;
+}
+
+static void drop_source(GSource **source)
+{
+	if (*source == NULL)
+		return;
+	g_source_destroy(*source);
+	g_clear_pointer(source, g_source_unref);
+}
+
+static int descriptor(const VmcSocket *self)
+{
+	return g_socket_get_fd(g_socket_connection_get_socket(self->stream));
+}
+
+/* ---- Reading and writing ---- */
+
+static GError *hangup_error(void)
+{
+	return g_error_new_literal(VMC_CHARDEV_ERROR, VMC_CHARDEV_ERROR_HANGUP,
+				   "the other side closed the connection");
+}
+
+static GError *broken_error(const char *message)
+{
+	return g_error_new(VMC_CHARDEV_ERROR, VMC_CHARDEV_ERROR_IO, "the connection broke: %s",
+			   message);
+}
+
+/* Linux falls back to delayed acknowledgements by itself, so this is said again
+ * after every read. A sender with Nagle's algorithm on, such as QEMU, holds the
+ * second part of a message until the first is acknowledged. */
+static void acknowledge_now(const VmcSocket *self)
+{
+	int on = 1;
+
+	if (self->tcp && self->config.quickack)
+		setsockopt(descriptor(self), IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
+}
+
+static gssize socket_read(VmcChardev *chardev, uint8_t *data, size_t len, GError **error)
+{
+	VmcSocket *self = socket_of(chardev);
+	g_autoptr(GError) problem = NULL;
+	gssize n;
+
+	/* After a short read the next one would only be told to wait. */
+	if (self->drained)
+		return 0;
+
+	n = g_pollable_input_stream_read_nonblocking(self->in, data, len, NULL, &problem);
+	if (n > 0) {
+		self->drained = (size_t)n < len;
+		acknowledge_now(self);
+		return n;
+	}
+	if (n == 0) {
+		g_propagate_error(error, hangup_error());
+		return -1;
+	}
+	if (g_error_matches(problem, G_IO_ERROR, G_IO_ERROR_WOULD_BLOCK)) {
+		self->drained = true;
+		return 0;
+	}
+	g_propagate_error(error, broken_error(problem->message));
+	return -1;
+}
+
+static gssize socket_write(VmcChardev *chardev, VmcSpan bytes, GError **error)
+{
+	VmcSocket *self = socket_of(chardev);
+	g_autoptr(GError) problem = NULL;
+	gssize n;
+
+	n = g_pollable_output_stream_write_nonblocking(self->out, bytes.data, bytes.len, NULL,
+						       &problem);
+	if (n >= 0)
+		return n;
+	if (g_error_matches(problem, G_IO_ERROR, G_IO_ERROR_WOULD_BLOCK))
+		return 0;
+	/* What the peer said last may be there without the loop having seen it. */
+	self->drained = false;
+	g_propagate_error(error, broken_error(problem->message));
+	return -1;
+}
+
+static gboolean on_readable(GObject *stream G_GNUC_UNUSED, void *data)
+{
+	VmcSocket *self = data;
+
+	self->drained = false;
+	vmc_chardev_emit_readable(&self->base);
+	return G_SOURCE_CONTINUE;
+}
+
+static gboolean on_writable(GObject *stream G_GNUC_UNUSED, void *data)
+{
+	VmcSocket *self = data;
+
+	vmc_chardev_emit_writable(&self->base);
+	return G_SOURCE_CONTINUE;
+}
+
+static gboolean on_ended(int fd, GIOCondition condition G_GNUC_UNUSED, void *data)
+{
+	VmcSocket *self = data;
+	socklen_t size = sizeof(int);
+	int unread = 0, code = 0;
+
+	/* Input that is left comes first; reading it finds the end again. */
+	if (ioctl(fd, FIONREAD, &unread) == 0 && unread > 0 &&
+	    !vmc_chardev_never_reads(&self->base)) {
+		drop_source(&self->ended);
+		return G_SOURCE_REMOVE;
+	}
+
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &size) == 0 && code != 0)
+		vmc_chardev_emit_gone(&self->base, broken_error(g_strerror(code)));
+	else
+		vmc_chardev_emit_gone(&self->base, hangup_error());
+	return G_SOURCE_CONTINUE;
+}
+
+/* Nobody reads, so the end of the stream would go unseen. POLLRDHUP, the
+ * peer's orderly close, is no GIOCondition, but passes through to poll(). */
+static void watch_end(VmcSocket *self)
+{
+	const unsigned conditions = G_IO_HUP | G_IO_ERR | POLLRDHUP;
+
+	if (self->ended != NULL)
+		return;
+	self->ended = g_unix_fd_source_new(descriptor(self), (GIOCondition)conditions);
+	g_source_set_callback(self->ended, G_SOURCE_FUNC(on_ended), self, NULL);
+	g_source_attach(self->ended, NULL);
+}
+
+static void socket_want_read(VmcChardev *chardev, bool wanted)
+{
+	VmcSocket *self = socket_of(chardev);
+
+	if (!wanted) {
+		drop_source(&self->readable);
+		if (chardev->state == VMC_CHARDEV_UP || chardev->state == VMC_CHARDEV_ENDING)
+			watch_end(self);
+		else
+			drop_source(&self->ended);
+		return;
+	}
+	if (self->readable != NULL)
+		return;
+	drop_source(&self->ended);
+	self->readable = g_pollable_input_stream_create_source(self->in, NULL);
+	g_source_set_callback(self->readable, G_SOURCE_FUNC(on_readable), self, NULL);
+	g_source_attach(self->readable, NULL);
+}
+
+static void socket_want_write(VmcChardev *chardev, bool wanted)
+{
+	VmcSocket *self = socket_of(chardev);
+
+	if (!wanted) {
+		drop_source(&self->writable);
+		return;
+	}
+	if (self->writable != NULL)
+		return;
+	self->writable = g_pollable_output_stream_create_source(self->out, NULL);
+	g_source_set_callback(self->writable, G_SOURCE_FUNC(on_writable), self, NULL);
+	g_source_attach(self->writable, NULL);
+}
+
+static void socket_finish(VmcChardev *chardev)
+{
+	VmcSocket *self = socket_of(chardev);
+
+	g_socket_shutdown(g_socket_connection_get_socket(self->stream), FALSE, TRUE, NULL);
+}
+
+/* ---- A conversation's start and end ---- */
+
+static void set_tcp_options(const VmcSocket *self, int fd)
+{
+	const struct {
+		int level, name, value;
+	} wanted[] = {
+		{ IPPROTO_TCP, TCP_NODELAY, self->config.nodelay },
+		{ SOL_SOCKET, SO_KEEPALIVE, 1 },
+		{ IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS },
+		{ IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS },
+		{ IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES },
+		{ IPPROTO_TCP, TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS },
+	};
+
+	/* None of them is worth refusing a connection for. */
+	for (size_t i = 0; i < G_N_ELEMENTS(wanted); i++)
+		setsockopt(fd, wanted[i].level, wanted[i].name, &wanted[i].value, sizeof(int));
+}
+
+/* Starts a conversation over `stream`, which it takes. */
+static void start_conversation(VmcSocket *self, GSocketConnection *stream)
+{
+	GSocket *sock = g_socket_connection_get_socket(stream);
+	GSocketFamily family = g_socket_get_family(sock);
+
+	/* The time to connect is no limit for what follows. */
+	g_socket_set_timeout(sock, 0);
+	self->stream = stream;
+	self->in = G_POLLABLE_INPUT_STREAM(g_io_stream_get_input_stream(G_IO_STREAM(stream)));
+	self->out = G_POLLABLE_OUTPUT_STREAM(g_io_stream_get_output_stream(G_IO_STREAM(stream)));
+	self->tcp = family == G_SOCKET_FAMILY_IPV4 || family == G_SOCKET_FAMILY_IPV6;
+	self->drained = false;
+	self->since = g_get_monotonic_time();
+	if (self->tcp)
+		set_tcp_options(self, g_socket_get_fd(sock));
+	acknowledge_now(self);
+
+	vmc_chardev_emit_opened(&self->base);
+	watch_end(self);
+}
+
+/* Whatever is still to be read; stops before the end of the stream. */
+static void drain(VmcSocket *self)
+{
+	uint8_t scratch[DRAIN_SIZE];
+
+	for (unsigned i = 0; i < DRAIN_TIMES; i++) {
+		gssize n = g_pollable_input_stream_read_nonblocking(self->in, scratch,
+								    sizeof(scratch), NULL, NULL);
+		if (n <= 0)
+			return;
+		vmc_wipe(scratch, (size_t)n);
+	}
+}
+
+static void end_conversation(VmcSocket *self)
+{
+	if (self->stream == NULL)
+		return;
+	drop_source(&self->readable);
+	drop_source(&self->writable);
+	drop_source(&self->ended);
+	drain(self);
+	g_io_stream_close(G_IO_STREAM(self->stream), NULL, NULL);
+	g_clear_object(&self->stream);
+	self->in = NULL;
+	self->out = NULL;
+
+	if (g_get_monotonic_time() - self->since >= SETTLED_SECONDS * G_USEC_PER_SEC)
+		self->attempts = 0;
+}
+
+static void socket_hangup(VmcChardev *chardev)
+{
+	VmcSocket *self = socket_of(chardev);
+
+	end_conversation(self);
+	look_for_next(self);
+}
+
+/* ---- Servers ---- */
+
+static void stop_accepting(VmcSocket *self)
+{
+	for (guint i = 0; i < self->accepting->len; i++)
+		g_source_destroy(self->accepting->pdata[i]);
+	g_ptr_array_set_size(self->accepting, 0);
+}
+
+static gboolean accept_again(void *data)
+{
+	VmcSocket *self = data;
+
+	self->accept_timer = 0;
+	look_for_next(self);
+	return G_SOURCE_REMOVE;
+}
+
+static gboolean on_client(GSocket *listening, GIOCondition condition G_GNUC_UNUSED, void *data)
+{
+	VmcSocket *self = data;
+	g_autoptr(GError) error = NULL;
+	g_autoptr(GSocket) sock = g_socket_accept(listening, NULL, &error);
+
+	if (g_error_matches(error, G_IO_ERROR, G_IO_ERROR_WOULD_BLOCK))
+		return G_SOURCE_CONTINUE; /* it was there and left */
+
+	stop_accepting(self);
+	if (sock == NULL) {
+		g_warning("%s: cannot accept a client: %s", self->base.describe, error->message);
+		self->accept_timer = g_timeout_add_seconds(ACCEPT_RETRY_SECONDS, accept_again, self);
+		return G_SOURCE_REMOVE;
+	}
+	start_conversation(self, g_socket_connection_factory_create_connection(sock));
+	return G_SOURCE_REMOVE;
+}
+
+static void start_accepting(VmcSocket *self)
+{
+	const GPtrArray *sockets = vmc_listener_sockets(self->listener);
+
+	for (guint i = 0; i < sockets->len; i++) {
+		GSource *source = g_socket_create_source(sockets->pdata[i], G_IO_IN, NULL);
+
+		g_source_set_callback(source, G_SOURCE_FUNC(on_client), self, NULL);
+		g_source_attach(source, NULL);
+		g_ptr_array_add(self->accepting, source);
+	}
+}
+
+static bool start_server(VmcSocket *self, const VmcOpts *opts, GError **error)
+{
+	self->listener = vmc_listener_new(&self->config, opts, error);
+	if (self->listener == NULL)
+		return false;
+	vmc_chardev_take_describe(&self->base,
+				  vmc_listener_describe(self->listener, &self->config));
+	start_accepting(self);
+	return true;
+}
+
+/* Until a client is there. The loop runs, so other devices live on. */
+static void wait_for_client(VmcSocket *self)
+{
+	if (self->base.state != VMC_CHARDEV_UP)
+		g_message("waiting for a client on %s", self->base.describe);
+	while (self->base.state != VMC_CHARDEV_UP)
+		g_main_context_iteration(NULL, TRUE);
+}
+
+/* ---- Clients ---- */
+
+/* The reason without GIO's "Could not connect to ...", which says again what
+ * our own message says before. */
+static const char *plain_reason(const GError *error)
+{
+	static const struct {
+		GIOErrorEnum code;
+		int system;
+	} plain[] = {
+		{ G_IO_ERROR_CONNECTION_REFUSED, ECONNREFUSED },
+		{ G_IO_ERROR_TIMED_OUT, ETIMEDOUT },
+		{ G_IO_ERROR_HOST_UNREACHABLE, EHOSTUNREACH },
+		{ G_IO_ERROR_NETWORK_UNREACHABLE, ENETUNREACH },
+		{ G_IO_ERROR_NOT_FOUND, ENOENT },
+		{ G_IO_ERROR_PERMISSION_DENIED, EACCES },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(plain); i++) {
+		if (g_error_matches(error, G_IO_ERROR, (int)plain[i].code))
+			return g_strerror(plain[i].system);
+	}
+	return error->message;
+}
+
+/* Milliseconds to the next attempt. */
+static unsigned next_delay(VmcSocket *self)
+{
+	unsigned most = MAX(BACKOFF_MAX_SECONDS, self->config.reconnect);
+	unsigned seconds = self->config.reconnect;
+	unsigned ms;
+
+	for (unsigned i = 0; i < self->attempts && seconds < most; i++)
+		seconds = MIN(seconds * 2, most);
+	self->attempts++;
+	ms = seconds * 1000;
+	return ms - (unsigned)g_random_int_range(0, (int)(ms / 4));
+}
+
+static gboolean try_again(void *data);
+
+/* Schedules the next attempt; answers in how many milliseconds, 0 if never. */
+static unsigned schedule_attempt(VmcSocket *self)
+{
+	unsigned ms;
+
+	if (self->config.reconnect == 0)
+		return 0;
+	ms = next_delay(self);
+	self->retry_timer = g_timeout_add(ms, try_again, self);
+	return ms;
+}
+
+static void on_connected(GObject *object, GAsyncResult *result, void *data)
+{
+	Attempt *attempt = data;
+	VmcSocket *self = attempt->owner;
+	g_autoptr(GError) error = NULL;
+	g_autoptr(GSocketConnection) stream =
+		g_socket_client_connect_finish(G_SOCKET_CLIENT(object), result, &error);
+
+	g_object_unref(attempt->cancellable);
+	g_free(attempt);
+	if (self == NULL)
+		return;
+
+	self->attempt = NULL;
+	if (stream != NULL) {
+		start_conversation(self, g_steal_pointer(&stream));
+	} else {
+		unsigned again = schedule_attempt(self);
+
+		vmc_chardev_emit_failed(&self->base,
+					g_error_new(VMC_CHARDEV_ERROR, VMC_CHARDEV_ERROR_OPEN,
+						    "cannot connect to %s: %s",
+						    self->base.describe, plain_reason(error)),
+					again);
+	}
+}
+
+static GSocketConnectable *where_to(const VmcSocketConfig *config)
+{
+	GUnixSocketAddressType type = G_UNIX_SOCKET_ADDRESS_PATH;
+
+	if (config->kind == VMC_SOCKET_TCP)
+		return g_network_address_new(config->host, config->port);
+	if (config->abstract)
+		type = config->tight ? G_UNIX_SOCKET_ADDRESS_ABSTRACT :
+				       G_UNIX_SOCKET_ADDRESS_ABSTRACT_PADDED;
+	return G_SOCKET_CONNECTABLE(g_unix_socket_address_new_with_type(config->path, -1, type));
+}
+
+static void start_attempt(VmcSocket *self)
+{
+	g_autoptr(GSocketConnectable) where = where_to(&self->config);
+	g_autoptr(GSocketClient) client = g_socket_client_new();
+
+	/* A proxy is for the web, and asking for one may take long. */
+	g_socket_client_set_enable_proxy(client, FALSE);
+	g_socket_client_set_timeout(client, CONNECT_SECONDS);
+	if (self->config.kind == VMC_SOCKET_TCP && self->config.ipv4 != self->config.ipv6)
+		g_socket_client_set_family(client, self->config.ipv4 ? G_SOCKET_FAMILY_IPV4 :
+								       G_SOCKET_FAMILY_IPV6);
+
+	self->attempt = g_new0(Attempt, 1);
+	self->attempt->owner = self;
+	self->attempt->cancellable = g_cancellable_new();
+	g_socket_client_connect_async(client, where, self->attempt->cancellable, on_connected,
+				      self->attempt);
+}
+
+static gboolean try_again(void *data)
+{
+	VmcSocket *self = data;
+
+	self->retry_timer = 0;
+	start_attempt(self);
+	return G_SOURCE_REMOVE;
+}
+
+/* A descriptor that is a connected stream socket already. */
+static bool adopt_fd(VmcSocket *self, const VmcOpts *opts, GError **error)
+{
+	int fd = self->config.fd, type = 0;
+	socklen_t len = sizeof(type);
+	struct sockaddr_storage peer;
+	socklen_t peer_len = sizeof(peer);
+	g_autoptr(GError) problem = NULL;
+	g_autoptr(GSocket) sock = NULL;
+
+	vmc_chardev_take_describe(&self->base, vmc_socket_config_describe(&self->config, NULL, 0));
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 ||
+	    getpeername(fd, (struct sockaddr *)&peer, &peer_len) < 0) {
+		vmc_chardev_set_open_error(opts, error, "cannot use fd %d: %s", fd,
+					   g_strerror(errno));
+		return false;
+	}
+	if (type != SOCK_STREAM) {
+		vmc_chardev_set_open_error(opts, error, "cannot use fd %d: it is not a stream socket",
+					   fd);
+		return false;
+	}
+	sock = g_socket_new_from_fd(fd, &problem);
+	if (sock == NULL) {
+		vmc_chardev_set_open_error(opts, error, "cannot use fd %d: %s", fd,
+					   problem->message);
+		return false;
+	}
+	fcntl(fd, F_SETFD, FD_CLOEXEC);
+	start_conversation(self, g_socket_connection_factory_create_connection(sock));
+	return true;
+}
+
+static bool start_client(VmcSocket *self, const VmcOpts *opts, GError **error)
+{
+	if (self->config.kind == VMC_SOCKET_FD)
+		return adopt_fd(self, opts, error);
+	vmc_chardev_take_describe(&self->base,
+				  vmc_socket_config_describe(&self->config, self->config.host,
+							     self->config.port));
+	start_attempt(self);
+	return true;
+}
+
+/* ---- The device ---- */
+
+static void look_for_next(VmcSocket *self)
+{
+	if (self->config.server)
+		start_accepting(self);
+	else
+		schedule_attempt(self);
+}
+
+static void socket_free(VmcChardev *chardev)
+{
+	VmcSocket *self = socket_of(chardev);
+
+	stop_accepting(self);
+	g_clear_handle_id(&self->accept_timer, g_source_remove);
+	g_clear_handle_id(&self->retry_timer, g_source_remove);
+	if (self->attempt != NULL) {
+		self->attempt->owner = NULL;
+		g_cancellable_cancel(self->attempt->cancellable);
+	}
+	end_conversation(self);
+	vmc_listener_free(self->listener);
+	g_ptr_array_unref(self->accepting);
+	vmc_socket_config_clear(&self->config);
+}
+
+static VmcChardev *socket_create(VmcOpts *opts, GError **error)
+{
+	g_autoptr(VmcChardev) chardev = (VmcChardev *)g_new0(VmcSocket, 1);
+	VmcSocket *self = socket_of(chardev);
+
+	vmc_chardev_init(chardev, &vmc_socket_class, vmc_opts_get(opts, "id"));
+	self->accepting = g_ptr_array_new_with_free_func((GDestroyNotify)g_source_unref);
+	if (!vmc_socket_config_read(&self->config, opts, error))
+		return NULL;
+	if (!(self->config.server ? start_server(self, opts, error) :
+				    start_client(self, opts, error)))
+		return NULL;
+	if (self->config.server && self->config.wait)
+		wait_for_client(self);
+	return g_steal_pointer(&chardev);
+}
+
+uint16_t vmc_socket_port(const VmcChardev *chardev)
+{
+	const VmcSocket *self;
+
+	g_return_val_if_fail(chardev != NULL, 0);
+
+	self = (const VmcSocket *)chardev;
+	if (chardev->class != &vmc_socket_class || self->listener == NULL)
+		return 0;
+	return vmc_listener_port(self->listener);
+}
+
+const VmcChardevClass vmc_socket_class = {
+	.name = "socket",
+	.help = "TCP, UNIX socket or inherited descriptor; server or client",
+	.options = vmc_socket_options,
+	.create = socket_create,
+	.read = socket_read,
+	.write = socket_write,
+	.want_read = socket_want_read,
+	.want_write = socket_want_write,
+	.finish = socket_finish,
+	.hangup = socket_hangup,
+	.free = socket_free,
+};
