@@ -28,9 +28,15 @@ typedef struct VscCacard VscCacard;
 typedef struct VscCacardEvents {
 	void (*reader_added)(void *user, VscCard *card);   /* owned by the VscCacard */
 	void (*reader_removed)(void *user, VscCard *card); /* valid during the call */
+	/* A card came or went, whoever the card's one user is: after that user
+	 * heard of it; see vsc_card_present(). Any member may be NULL. */
+	void (*card_changed)(void *user, VscCard *card);
 } VscCacardEvents;
 
 /*
+ * Three wrong PINs in a row and the card's VERIFY is blocked (6983) until the
+ * card is taken out and put in again; the database knows no such thing.
+ *
  * Starts libcacard with `options`, a vcard_emul_options string taken as it is:
  *   db="DIR" use_hw=yes|no|removable hw_type=NAME hw_params=TEXT
  *   soft=(,reader name,CAC,,cert1,cert2,cert3)
@@ -41,6 +47,14 @@ VscCacard *vsc_cacard_new(const char *options, const VscCacardEvents *events, vo
 			  GError **error);
 
 /*
+ * The part of an option string for one reader, named `reader` (NULL: "Virtual
+ * Reader"), with a card of `certs` (NULL-terminated nicknames, 1 to 10). NULL
+ * with `error` if a name cannot stand in such a string (it has no quoting: ','
+ * and ')' end a name). Free with g_free().
+ */
+char *vsc_cacard_soft(const char *reader, const char *const *certs, GError **error);
+
+/*
  * The option string for a card of `certs` (NULL-terminated nicknames, 1 to 10)
  * from the NSS database directory `db` (NULL: libcacard's default directory).
  * NULL with `error` if a name cannot stand in such a string (it has no quoting:
@@ -48,8 +62,8 @@ VscCacard *vsc_cacard_new(const char *options, const VscCacardEvents *events, vo
  */
 char *vsc_cacard_options(const char *db, const char *const *certs, GError **error);
 
-/* Ends the worker, the readers and the cards. libcacard cannot be used again
- * in this process. */
+/* Ends the worker, after the command it is at, the readers and the cards.
+ * libcacard cannot be used again in this process. Not from within an event. */
 void vsc_cacard_free(VscCacard *cacard);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VscCacard, vsc_cacard_free)
 

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The seven forms of a command APDU, told apart by how many bytes follow the
+ * header and by the first of them (ISO/IEC 7816-4:2013, 5.1, decoding
+ * conventions for command bodies).
+ */
+
+#include "vscard/apdu.h"
+
+#include <glib.h>
+
+static uint32_t ne_short(uint8_t le)
+{
+	return le != 0 ? le : VSC_APDU_NE_SHORT;
+}
+
+static uint32_t ne_extended(uint16_t le)
+{
+	return le != 0 ? le : VSC_APDU_NE_EXTENDED;
+}
+
+static bool fail(const char **because, const char *text)
+{
+	*because = text;
+	return false;
+}
+
+/* The body after a first byte that is not 0, or the only one. */
+static bool parse_short(VmcSpan body, VscApdu *apdu, const char **because)
+{
+	uint8_t first, le;
+
+	if (!vmc_span_u8(&body, &first))
+		return fail(because, "no body");
+	if (body.len == 0) {
+		apdu->kind = VSC_APDU_2S;
+		apdu->ne = ne_short(first);
+		return true;
+	}
+	if (!vmc_span_take(&body, first, &apdu->data))
+		return fail(because, "less data than Lc says");
+	if (body.len == 0) {
+		apdu->kind = VSC_APDU_3S;
+		return true;
+	}
+	if (body.len != 1 || !vmc_span_u8(&body, &le))
+		return fail(because, "more data than Lc says");
+	apdu->kind = VSC_APDU_4S;
+	apdu->ne = ne_short(le);
+	return true;
+}
+
+/* The body after a first byte of 0 that is not alone. */
+static bool parse_extended(VmcSpan body, VscApdu *apdu, const char **because)
+{
+	uint8_t zero;
+	uint16_t number, le;
+
+	if (!vmc_span_u8(&body, &zero) || !vmc_span_u16be(&body, &number))
+		return fail(because, "an extended length field is cut short");
+	if (body.len == 0) {
+		apdu->kind = VSC_APDU_2E;
+		apdu->ne = ne_extended(number);
+		return true;
+	}
+	if (number == 0)
+		return fail(because, "an extended Lc of 0");
+	if (!vmc_span_take(&body, number, &apdu->data))
+		return fail(because, "less data than Lc says");
+	if (body.len == 0) {
+		apdu->kind = VSC_APDU_3E;
+		return true;
+	}
+	if (body.len != 2 || !vmc_span_u16be(&body, &le))
+		return fail(because, "more data than Lc says");
+	apdu->kind = VSC_APDU_4E;
+	apdu->ne = ne_extended(le);
+	return true;
+}
+
+bool vsc_apdu_parse(VmcSpan bytes, VscApdu *apdu, const char **because)
+{
+	VmcSpan in = bytes;
+
+	*apdu = (VscApdu){ .kind = VSC_APDU_1 };
+	if (!vmc_span_u8(&in, &apdu->cla) || !vmc_span_u8(&in, &apdu->ins) ||
+	    !vmc_span_u8(&in, &apdu->p1) || !vmc_span_u8(&in, &apdu->p2))
+		return fail(because, "shorter than CLA INS P1 P2");
+
+	if (in.len == 0)
+		return true;
+	if (in.len == 1 || in.data[0] != 0)
+		return parse_short(in, apdu, because);
+	return parse_extended(in, apdu, because);
+}
+
+bool vsc_apdu_response(VmcSpan bytes, VmcSpan *data, uint16_t *sw)
+{
+	VmcSpan in = bytes;
+
+	return in.len >= 2 && vmc_span_take(&in, in.len - 2, data) && vmc_span_u16be(&in, sw);
+}
+
+const char *vsc_apdu_case_name(VscApduCase kind)
+{
+	static const char *const names[] = { "1", "2S", "3S", "4S", "2E", "3E", "4E" };
+
+	g_return_val_if_fail(kind < G_N_ELEMENTS(names), "?");
+
+	return names[kind];
+}
+
+unsigned vsc_apdu_channel(uint8_t cla)
+{
+	/* 5.4.1: bit 7 tells the further interindustry values, whose low four
+	 * bits count from channel 4. */
+	return (cla & 0x40) != 0 ? 4u + (cla & 0x0fu) : cla & 0x03u;
+}

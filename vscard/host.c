@@ -1,0 +1,544 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The host session. What it does with each message of the peer:
+ *
+ *   Init          first: answered with Init, once; a later one is noted.
+ *                 Not an Init by size or magic: CLOSE.
+ *   Error         ends a command the peer cannot carry out (old clients say so
+ *                 this way); else nothing.
+ *   ReaderAdd     the lowest free id, told by Error SUCCESS with that id; full:
+ *                 Error CANNOT_ADD_MORE_READERS with VSC_READER_UNDEFINED. The
+ *                 message's own reader id means nothing.
+ *   ReaderRemove  reader and card are gone; Error SUCCESS.
+ *   ATR           a card: inserted, or reset or replaced, which for the user
+ *                 is removed and inserted; Error SUCCESS. Not an ATR: no card,
+ *                 Error GENERAL.
+ *   CardRemove    the card is gone; Error SUCCESS.
+ *   APDU          the answer to the command that was sent; else dropped, noted.
+ *   all others    noted. An Error in return would be taken for the answer to
+ *                 something else by clients that count their answers.
+ *
+ * A message for a reader that is not there is answered with Error GENERAL and
+ * its id. One is not: libcacard's vscclient starts each conversation by
+ * removing reader 0, which its predecessor may have left.
+ *
+ * An old peer's APDU answers have no names, but each command gets exactly one
+ * answer, in order. So a command that was cancelled stays owed: its answer is
+ * dropped and only then is the next command sent. A card's removal ends what is
+ * owed: peers differ in whether an answer still follows, and waiting for one
+ * that never comes would hang the next card.
+ */
+
+#include "vscard/host.h"
+
+#include <string.h>
+
+#include "vscard/atr.h"
+#include "vscard/queue.h"
+
+/* Log lines a peer can cause in one conversation: enough to see what it does
+ * wrong, too few to fill a disk. */
+#define NOTES_MAX 32u
+
+/* A reader's name is for people to read: no more of it than fits a line. */
+#define NAME_MAX_BYTES 128u
+
+typedef struct HostReader {
+	bool there;
+	bool card;
+	bool powered;
+	bool owed;        /* a command is at the peer, its answer has not come */
+	VscToken pending; /* the request that waits for it; NONE: cancelled */
+	VscToken held;    /* the next request, held back until then */
+	uint8_t *held_command;
+	size_t held_len;
+	uint8_t atr[VSC_ATR_MAX];
+	size_t atr_len;
+} HostReader;
+
+struct VscHost {
+	VscOrder order;
+	uint32_t max_readers;
+	uint32_t caps;
+	bool open;
+	bool init_seen;
+	bool reader_seen; /* in this conversation */
+	unsigned notes;
+	HostReader readers[VSC_HOST_READERS_MAX];
+	VscQueue actions;
+};
+
+/* ---- Actions ---- */
+
+static void push(VscHost *host, const VscHostAction *action, VmcSpan data)
+{
+	vsc_queue_push(&host->actions, action, sizeof(*action), offsetof(VscHostAction, data),
+		       data);
+}
+
+static void push_event(VscHost *host, VscHostActionKind kind, uint32_t id, VmcSpan data)
+{
+	push(host, &(VscHostAction){ .kind = kind, .reader_id = id }, data);
+}
+
+static void push_send(VscHost *host, uint32_t type, uint32_t id, VmcSpan data)
+{
+	push(host, &(VscHostAction){ .kind = VSC_HOST_SEND, .reader_id = id, .type = type }, data);
+}
+
+static void push_error(VscHost *host, uint32_t id, VscErrorCode code)
+{
+	uint8_t payload[4];
+
+	vsc_wire_put_error(payload, host->order, code);
+	push_send(host, VSC_TYPE_ERROR, id, vmc_span(payload, sizeof(payload)));
+}
+
+static void push_answer(VscHost *host, uint32_t id, VscToken token, VscOutcome outcome,
+			VmcSpan data)
+{
+	push(host,
+	     &(VscHostAction){ .kind = VSC_HOST_ANSWER,
+			       .reader_id = id,
+			       .token = token,
+			       .outcome = outcome },
+	     data);
+}
+
+static void push_text(VscHost *host, VscHostActionKind kind, uint32_t id, const char *text)
+{
+	push_event(host, kind, id, vmc_span(text, strlen(text)));
+}
+
+static G_GNUC_PRINTF(3, 4) void note(VscHost *host, uint32_t id, const char *format, ...)
+{
+	g_autofree char *text = NULL;
+	va_list args;
+
+	if (host->notes > NOTES_MAX)
+		return;
+	if (host->notes++ == NOTES_MAX) {
+		push_text(host, VSC_HOST_NOTE, id, "the peer goes on like this; no more is noted");
+		return;
+	}
+	va_start(args, format);
+	text = g_strdup_vprintf(format, args);
+	va_end(args);
+	push_text(host, VSC_HOST_NOTE, id, text);
+}
+
+/* Nothing more is taken from this peer. */
+static void push_close(VscHost *host, const char *because)
+{
+	push_text(host, VSC_HOST_CLOSE, VSC_READER_UNDEFINED, because);
+	vsc_host_closed(host);
+}
+
+bool vsc_host_next(VscHost *host, VscHostAction *action)
+{
+	g_return_val_if_fail(host != NULL && action != NULL, false);
+
+	return vsc_queue_next(&host->actions, action, sizeof(*action));
+}
+
+/* ---- Readers ---- */
+
+static void drop_held(HostReader *reader)
+{
+	if (reader->held_command != NULL)
+		vmc_wipe(reader->held_command, reader->held_len);
+	g_clear_pointer(&reader->held_command, g_free);
+	reader->held_len = 0;
+	reader->held = VSC_TOKEN_NONE;
+}
+
+/* Ends the requests of a reader, whatever they wait for. */
+static void end_requests(VscHost *host, uint32_t id, VscOutcome outcome)
+{
+	HostReader *reader = &host->readers[id];
+	VscToken pending = reader->pending, held = reader->held;
+
+	reader->owed = false;
+	reader->pending = VSC_TOKEN_NONE;
+	drop_held(reader);
+	if (pending != VSC_TOKEN_NONE)
+		push_answer(host, id, pending, outcome, vmc_span(NULL, 0));
+	if (held != VSC_TOKEN_NONE)
+		push_answer(host, id, held, outcome, vmc_span(NULL, 0));
+}
+
+static void remove_card(VscHost *host, uint32_t id)
+{
+	HostReader *reader = &host->readers[id];
+
+	if (reader->card)
+		push_event(host, VSC_HOST_CARD_REMOVED, id, vmc_span(NULL, 0));
+	reader->card = false;
+	reader->powered = false;
+	reader->atr_len = 0;
+	end_requests(host, id, VSC_OUTCOME_NO_CARD);
+}
+
+static void remove_reader(VscHost *host, uint32_t id)
+{
+	if (!host->readers[id].there)
+		return;
+	remove_card(host, id);
+	host->readers[id].there = false;
+	push_event(host, VSC_HOST_READER_REMOVED, id, vmc_span(NULL, 0));
+}
+
+VscHost *vsc_host_new(VscOrder order, uint32_t max_readers, uint32_t caps)
+{
+	VscHost *host;
+
+	g_return_val_if_fail(max_readers >= 1 && max_readers <= VSC_HOST_READERS_MAX, NULL);
+
+	host = g_new0(VscHost, 1);
+	host->order = order;
+	host->max_readers = max_readers;
+	host->caps = caps;
+	vsc_queue_init(&host->actions);
+	return host;
+}
+
+void vsc_host_free(VscHost *host)
+{
+	if (host == NULL)
+		return;
+	for (uint32_t id = 0; id < host->max_readers; id++)
+		drop_held(&host->readers[id]);
+	vsc_queue_clear(&host->actions);
+	g_free(host);
+}
+
+void vsc_host_opened(VscHost *host)
+{
+	g_return_if_fail(host != NULL);
+
+	vsc_host_closed(host);
+	host->open = true;
+	host->init_seen = false;
+	host->reader_seen = false;
+	host->notes = 0;
+}
+
+void vsc_host_closed(VscHost *host)
+{
+	g_return_if_fail(host != NULL);
+
+	host->open = false;
+	for (uint32_t id = 0; id < host->max_readers; id++)
+		remove_reader(host, id);
+}
+
+/* ---- The peer's messages ---- */
+
+static void on_init(VscHost *host, const VscMessage *message)
+{
+	uint8_t payload[VSC_WIRE_INIT_MAX];
+	const char *because;
+	uint32_t version, caps;
+	size_t n_caps, len;
+
+	if (!vsc_wire_get_init(message->payload, host->order, &version, &caps, &n_caps, &because)) {
+		push_close(host, because);
+		return;
+	}
+	if (host->init_seen) {
+		note(host, message->reader_id, "the peer sent Init again");
+		return;
+	}
+	host->init_seen = true;
+	if (version != VSC_VERSION)
+		note(host, message->reader_id, "the peer has protocol version 0x%x, we have 0x%x",
+		     version, VSC_VERSION);
+
+	/* One word only: libcacard's vscclient has room for no more. */
+	len = vsc_wire_put_init(payload, host->order, host->caps);
+	push_send(host, VSC_TYPE_INIT, VSC_READER_UNDEFINED, vmc_span(payload, len));
+}
+
+/* What people may be shown of a name from outside: text, on one line. The
+ * result is for the caller to g_free(). */
+static char *clean_name(VmcSpan name)
+{
+	g_autofree char *raw = g_strndup(name.len > 0 ? (const char *)name.data : "",
+					 MIN(name.len, NAME_MAX_BYTES));
+	char *text;
+
+	for (char *c = raw; *c != '\0'; c++) {
+		if (g_ascii_iscntrl(*c))
+			*c = ' ';
+	}
+	text = g_utf8_make_valid(raw, -1);
+	return g_strstrip(text);
+}
+
+static void on_reader_add(VscHost *host, const VscMessage *message)
+{
+	g_autofree char *name = NULL;
+	uint32_t id = 0;
+
+	while (id < host->max_readers && host->readers[id].there)
+		id++;
+	if (id == host->max_readers) {
+		push_error(host, VSC_READER_UNDEFINED, VSC_ERROR_CANNOT_ADD_MORE_READERS);
+		return;
+	}
+
+	name = clean_name(message->payload);
+	host->readers[id].there = true;
+	host->reader_seen = true;
+	push_error(host, id, VSC_ERROR_SUCCESS);
+	push_event(host, VSC_HOST_READER_ADDED, id, vmc_span(name, strlen(name)));
+}
+
+static void on_reader_remove(VscHost *host, const VscMessage *message)
+{
+	remove_reader(host, message->reader_id);
+	push_error(host, message->reader_id, VSC_ERROR_SUCCESS);
+}
+
+static void on_atr(VscHost *host, const VscMessage *message)
+{
+	uint32_t id = message->reader_id;
+	HostReader *reader = &host->readers[id];
+	VscAtr atr;
+	const char *because;
+
+	/* The card that was there is reset or gone either way. */
+	remove_card(host, id);
+	if (!vsc_atr_parse(message->payload, &atr, &because)) {
+		note(host, id, "the card's ATR (%zu bytes) is none: %s", message->payload.len,
+		     because);
+		push_error(host, id, VSC_ERROR_GENERAL);
+		return;
+	}
+
+	memcpy(reader->atr, message->payload.data, message->payload.len);
+	reader->atr_len = message->payload.len;
+	reader->card = true;
+	/* The Error first: a command may leave as soon as the user hears of the
+	 * card, and clients take what comes before the Error for the old card's. */
+	push_error(host, id, VSC_ERROR_SUCCESS);
+	push_event(host, VSC_HOST_CARD_INSERTED, id, message->payload);
+}
+
+static void on_card_remove(VscHost *host, const VscMessage *message)
+{
+	remove_card(host, message->reader_id);
+	push_error(host, message->reader_id, VSC_ERROR_SUCCESS);
+}
+
+/* The peer has answered what it owed: the held command may go. */
+static void send_held(VscHost *host, uint32_t id)
+{
+	HostReader *reader = &host->readers[id];
+
+	if (reader->held == VSC_TOKEN_NONE)
+		return;
+	reader->pending = reader->held;
+	reader->owed = true;
+	push_send(host, VSC_TYPE_APDU, id, vmc_span(reader->held_command, reader->held_len));
+	drop_held(reader);
+}
+
+static void settle(VscHost *host, uint32_t id, VscOutcome outcome, VmcSpan data)
+{
+	HostReader *reader = &host->readers[id];
+	VscToken pending = reader->pending;
+
+	reader->owed = false;
+	reader->pending = VSC_TOKEN_NONE;
+	if (pending != VSC_TOKEN_NONE)
+		push_answer(host, id, pending, outcome, data);
+	send_held(host, id);
+}
+
+static void on_apdu(VscHost *host, const VscMessage *message)
+{
+	uint32_t id = message->reader_id;
+	VmcSpan response = message->payload;
+
+	if (!host->readers[id].owed) {
+		note(host, id, "the peer answers a command that nobody gave; dropped");
+		return;
+	}
+	if (response.len < 2 || response.len > VSC_RESPONSE_MAX) {
+		note(host, id, "the peer's answer of %zu bytes is no response APDU", response.len);
+		settle(host, id, VSC_OUTCOME_FAILED, vmc_span(NULL, 0));
+		return;
+	}
+	settle(host, id, VSC_OUTCOME_OK, response);
+}
+
+static void on_error(VscHost *host, const VscMessage *message)
+{
+	uint32_t id = message->reader_id;
+	VscErrorCode code;
+
+	if (!vsc_wire_get_error(message->payload, &code)) {
+		note(host, id, "an Error of %zu bytes", message->payload.len);
+		return;
+	}
+	if (code == VSC_ERROR_SUCCESS)
+		return;
+	if (id >= host->max_readers || !host->readers[id].owed) {
+		note(host, id, "the peer says: %s", vsc_error_name(code));
+		return;
+	}
+	settle(host, id, VSC_OUTCOME_FAILED, vmc_span(NULL, 0));
+}
+
+static const struct {
+	void (*handle)(VscHost *host, const VscMessage *message);
+	bool for_reader; /* means nothing without one */
+} messages[] = {
+	[VSC_TYPE_INIT] = { on_init, false },
+	[VSC_TYPE_ERROR] = { on_error, false },
+	[VSC_TYPE_READER_ADD] = { on_reader_add, false },
+	[VSC_TYPE_READER_REMOVE] = { on_reader_remove, true },
+	[VSC_TYPE_ATR] = { on_atr, true },
+	[VSC_TYPE_CARD_REMOVE] = { on_card_remove, true },
+	[VSC_TYPE_APDU] = { on_apdu, true },
+};
+
+static void answer_no_reader(VscHost *host, const VscMessage *message)
+{
+	/* What the peer wanted is so already; see above. Its first reader gets
+	 * id 0, so even one that takes this Error for its ReaderAdd's is right. */
+	if (message->type == VSC_TYPE_READER_REMOVE && message->reader_id == 0 &&
+	    !host->reader_seen) {
+		push_error(host, 0, VSC_ERROR_SUCCESS);
+		return;
+	}
+	note(host, message->reader_id, "%s for reader %u, which is not there",
+	     vsc_type_name(message->type), message->reader_id);
+	push_error(host, message->reader_id, VSC_ERROR_GENERAL);
+}
+
+void vsc_host_message(VscHost *host, const VscMessage *message)
+{
+	g_return_if_fail(host != NULL && message != NULL);
+
+	if (!host->open)
+		return;
+	if (message->type >= G_N_ELEMENTS(messages) || messages[message->type].handle == NULL) {
+		note(host, message->reader_id, "a message of type 0x%x, ignored", message->type);
+		return;
+	}
+	if (messages[message->type].for_reader && (message->reader_id >= host->max_readers ||
+						   !host->readers[message->reader_id].there)) {
+		answer_no_reader(host, message);
+		return;
+	}
+	messages[message->type].handle(host, message);
+}
+
+/* ---- The local user's requests ---- */
+
+/* The reader of a request; NULL when the request is answered already: there is
+ * no card, or another request is pending. */
+static HostReader *reader_for(VscHost *host, uint32_t id, VscToken token)
+{
+	HostReader *reader;
+
+	if (id >= host->max_readers || !host->readers[id].card) {
+		push_answer(host, id, token, VSC_OUTCOME_NO_CARD, vmc_span(NULL, 0));
+		return NULL;
+	}
+	reader = &host->readers[id];
+	if (reader->pending != VSC_TOKEN_NONE || reader->held != VSC_TOKEN_NONE) {
+		push_answer(host, id, token, VSC_OUTCOME_FAILED, vmc_span(NULL, 0));
+		return NULL;
+	}
+	return reader;
+}
+
+void vsc_host_power_on(VscHost *host, uint32_t reader_id, VscToken token)
+{
+	HostReader *reader;
+
+	g_return_if_fail(host != NULL && token != VSC_TOKEN_NONE);
+
+	reader = reader_for(host, reader_id, token);
+	if (reader == NULL)
+		return;
+	reader->powered = true;
+	push_answer(host, reader_id, token, VSC_OUTCOME_OK, vmc_span(reader->atr, reader->atr_len));
+}
+
+void vsc_host_power_off(VscHost *host, uint32_t reader_id, VscToken token)
+{
+	HostReader *reader;
+
+	g_return_if_fail(host != NULL && token != VSC_TOKEN_NONE);
+
+	reader = reader_for(host, reader_id, token);
+	if (reader == NULL)
+		return;
+	reader->powered = false;
+	push_answer(host, reader_id, token, VSC_OUTCOME_OK, vmc_span(NULL, 0));
+}
+
+void vsc_host_reset(VscHost *host, uint32_t reader_id, VscToken token)
+{
+	HostReader *reader;
+
+	g_return_if_fail(host != NULL && token != VSC_TOKEN_NONE);
+
+	reader = reader_for(host, reader_id, token);
+	if (reader == NULL)
+		return;
+	if (!reader->powered) {
+		push_answer(host, reader_id, token, VSC_OUTCOME_NOT_POWERED, vmc_span(NULL, 0));
+		return;
+	}
+	push_answer(host, reader_id, token, VSC_OUTCOME_OK, vmc_span(reader->atr, reader->atr_len));
+}
+
+void vsc_host_transmit(VscHost *host, uint32_t reader_id, VscToken token, VmcSpan command)
+{
+	HostReader *reader;
+
+	g_return_if_fail(host != NULL && token != VSC_TOKEN_NONE);
+	g_return_if_fail(command.len <= VSC_COMMAND_MAX);
+
+	reader = reader_for(host, reader_id, token);
+	if (reader == NULL)
+		return;
+	if (!reader->powered) {
+		push_answer(host, reader_id, token, VSC_OUTCOME_NOT_POWERED, vmc_span(NULL, 0));
+		return;
+	}
+	if (command.len == 0) {
+		push_answer(host, reader_id, token, VSC_OUTCOME_FAILED, vmc_span(NULL, 0));
+		return;
+	}
+
+	reader->held = token;
+	reader->held_command = g_memdup2(command.data, command.len);
+	reader->held_len = command.len;
+	if (!reader->owed)
+		send_held(host, reader_id);
+}
+
+void vsc_host_cancel(VscHost *host, uint32_t reader_id, VscToken token)
+{
+	HostReader *reader;
+
+	g_return_if_fail(host != NULL);
+
+	if (token == VSC_TOKEN_NONE || reader_id >= host->max_readers)
+		return;
+	reader = &host->readers[reader_id];
+	if (token == reader->pending)
+		reader->pending = VSC_TOKEN_NONE;
+	else if (token == reader->held)
+		drop_held(reader);
+	else
+		return;
+	push_answer(host, reader_id, token, VSC_OUTCOME_CANCELLED, vmc_span(NULL, 0));
+}

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The host link: a VscHost fed from a char device, and for each of its places
+ * a VscCard whose requests are the host's. What the machine says comes out in
+ * one place, run(); what a user may hear is held back while that user is in a
+ * call of its own, and told from the loop.
+ */
+
+#include "vscard/link.h"
+
+#include "vscard/port.h"
+#include "vscard/queue.h"
+
+/* What a host of ours can do: its reader exchanges whole APDUs. */
+#define HOST_CAPS VSC_CAP_APDU_LEVEL
+
+typedef struct Place {
+	VscCard base;
+	VscHostLink *link;
+	uint32_t id;
+} Place;
+
+struct VscHostLink {
+	VscPort port;
+	VscHost *host;
+	uint32_t n_places;
+	Place places[VSC_HOST_READERS_MAX];
+	bool running;
+	VscQueue later; /* for users, from the loop */
+	guint idle;
+};
+
+/* ---- What comes out of the machine ---- */
+
+static void tell_answer(VscHostLink *link, const VscHostAction *action)
+{
+	vsc_card_emit_answered(&link->places[action->reader_id].base, action->token,
+			       action->outcome, action->data);
+}
+
+static void carry_out(VscHostLink *link, const VscHostAction *action)
+{
+	int len = (int)action->data.len;
+	const char *text = (const char *)action->data.data;
+
+	switch (action->kind) {
+	case VSC_HOST_SEND:
+		vsc_port_send(&link->port, action->type, action->reader_id, action->data);
+		break;
+	case VSC_HOST_READER_ADDED:
+		vsc_port_trace(&link->port, 1, "reader %u: added '%.*s'", action->reader_id, len,
+			       text);
+		break;
+	case VSC_HOST_READER_REMOVED:
+		vsc_port_trace(&link->port, 1, "reader %u: removed", action->reader_id);
+		break;
+	case VSC_HOST_CARD_INSERTED:
+		vsc_port_trace(&link->port, 1, "reader %u: a card was inserted", action->reader_id);
+		vsc_card_emit_inserted(&link->places[action->reader_id].base);
+		break;
+	case VSC_HOST_CARD_REMOVED:
+		vsc_port_trace(&link->port, 1, "reader %u: its card was removed",
+			       action->reader_id);
+		vsc_card_emit_removed(&link->places[action->reader_id].base);
+		break;
+	case VSC_HOST_ANSWER:
+		tell_answer(link, action);
+		break;
+	case VSC_HOST_CLOSE: {
+		g_autofree char *because = g_strndup(text, action->data.len);
+
+		vsc_port_close(&link->port, because);
+		break;
+	}
+	case VSC_HOST_NOTE:
+		vsc_port_trace(&link->port, 1, "reader %d: %.*s", (int)action->reader_id, len,
+			       text);
+		break;
+	}
+}
+
+/* Carries out what there is, oldest first. A user that asks for something
+ * while it is told something only adds to what is carried out here. */
+static void run(VscHostLink *link)
+{
+	VscHostAction action;
+
+	if (link->running)
+		return;
+	link->running = true;
+	while (vsc_queue_next(&link->later, &action, sizeof(action)) ||
+	       vsc_host_next(link->host, &action))
+		carry_out(link, &action);
+	link->running = false;
+}
+
+static gboolean run_later(void *data)
+{
+	VscHostLink *link = data;
+
+	link->idle = 0;
+	run(link);
+	return G_SOURCE_REMOVE;
+}
+
+/* After a request of a user: what goes to the peer goes at once. */
+static void run_in_call(VscHostLink *link)
+{
+	VscHostAction action;
+
+	if (link->running)
+		return;
+	while (vsc_host_next(link->host, &action)) {
+		if (action.kind == VSC_HOST_SEND) {
+			carry_out(link, &action);
+			continue;
+		}
+		vsc_queue_push(&link->later, &action, sizeof(action),
+			       offsetof(VscHostAction, data), action.data);
+		if (link->idle == 0)
+			link->idle = g_idle_add_full(G_PRIORITY_HIGH, run_later, link, NULL);
+	}
+}
+
+/* ---- What the char device says ---- */
+
+static void on_opened(void *user)
+{
+	VscHostLink *link = user;
+
+	vsc_host_opened(link->host);
+	run(link);
+}
+
+static void on_closed(void *user, G_GNUC_UNUSED const GError *reason)
+{
+	VscHostLink *link = user;
+
+	vsc_host_closed(link->host);
+	run(link);
+}
+
+static void on_message(void *user, const VscMessage *message)
+{
+	VscHostLink *link = user;
+
+	vsc_host_message(link->host, message);
+	run(link);
+}
+
+static const VscPortEvents port_events = {
+	.opened = on_opened,
+	.closed = on_closed,
+	.message = on_message,
+};
+
+/* ---- The cards ---- */
+
+static Place *place_of(VscCard *card)
+{
+	return (Place *)card;
+}
+
+static void place_power_on(VscCard *card, VscToken token)
+{
+	Place *place = place_of(card);
+
+	vsc_host_power_on(place->link->host, place->id, token);
+	run_in_call(place->link);
+}
+
+static void place_power_off(VscCard *card, VscToken token)
+{
+	Place *place = place_of(card);
+
+	vsc_host_power_off(place->link->host, place->id, token);
+	run_in_call(place->link);
+}
+
+static void place_reset(VscCard *card, VscToken token)
+{
+	Place *place = place_of(card);
+
+	vsc_host_reset(place->link->host, place->id, token);
+	run_in_call(place->link);
+}
+
+static void place_transmit(VscCard *card, VscToken token, VmcSpan command)
+{
+	Place *place = place_of(card);
+
+	vsc_host_transmit(place->link->host, place->id, token, command);
+	run_in_call(place->link);
+}
+
+static void place_cancel(VscCard *card, VscToken token)
+{
+	Place *place = place_of(card);
+
+	vsc_host_cancel(place->link->host, place->id, token);
+	run_in_call(place->link);
+}
+
+/* The link owns its places. */
+static void place_free(G_GNUC_UNUSED VscCard *card)
+{
+	g_return_if_reached();
+}
+
+static const VscCardClass place_class = {
+	.power_on = place_power_on,
+	.power_off = place_power_off,
+	.reset = place_reset,
+	.transmit = place_transmit,
+	.cancel = place_cancel,
+	.free = place_free,
+};
+
+/* ---- The link ---- */
+
+VscHostLink *vsc_host_link_new(VmcChardev *chardev, uint32_t n_slots, GError **error)
+{
+	VscHostLink *link;
+
+	g_return_val_if_fail(chardev != NULL, NULL);
+	g_return_val_if_fail(n_slots >= 1 && n_slots <= VSC_HOST_READERS_MAX, NULL);
+
+	link = g_new0(VscHostLink, 1);
+	link->host = vsc_host_new(VSC_ORDER_BIG, n_slots, HOST_CAPS);
+	link->n_places = n_slots;
+	vsc_queue_init(&link->later);
+	for (uint32_t id = 0; id < n_slots; id++) {
+		g_autofree char *name = g_strdup_printf("%s slot %u", vmc_chardev_id(chardev), id);
+
+		vsc_card_init(&link->places[id].base, &place_class, name);
+		link->places[id].link = link;
+		link->places[id].id = id;
+	}
+	if (!vsc_port_init(&link->port, chardev, VSC_ORDER_BIG, true, &port_events, link, error)) {
+		link->port.chardev = NULL;
+		vsc_host_link_free(link);
+		return NULL;
+	}
+	return link;
+}
+
+void vsc_host_link_free(VscHostLink *link)
+{
+	if (link == NULL)
+		return;
+	if (link->port.chardev != NULL)
+		vsc_port_finish(&link->port);
+	g_clear_handle_id(&link->idle, g_source_remove);
+	vsc_queue_clear(&link->later);
+	vsc_host_free(link->host);
+	for (uint32_t id = 0; id < link->n_places; id++)
+		vsc_card_finish(&link->places[id].base);
+	g_free(link);
+}
+
+VscCard *vsc_host_link_card(VscHostLink *link, uint32_t slot)
+{
+	g_return_val_if_fail(link != NULL && slot < link->n_places, NULL);
+
+	return &link->places[slot].base;
+}

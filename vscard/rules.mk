@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# vscard/ knows cards: what a card is, where cards come from, APDUs and ATRs,
+# and the VSCard protocol that carries them.
+
+vscard_SOURCES := \
+	vscard/card.c \
+	vscard/atr.c \
+	vscard/apdu.c \
+	vscard/t0.c \
+	vscard/t0-card.c \
+	vscard/wire.c \
+	vscard/queue.c \
+	vscard/host.c \
+	vscard/client.c \
+	vscard/port.c \
+	vscard/link-host.c \
+	vscard/link-client.c \
+	vscard/cacard.c \
+	vscard/cacard-options.c \
+	vscard/cacard-guard.c
+
+vscard_PACKAGES := glib-2.0 libcacard nss
