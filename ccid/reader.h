@@ -10,14 +10,12 @@
 
 #pragma once
 
+#include "ccid/message.h"
 #include "vscard/card.h"
 
 typedef struct CcidReader CcidReader;
 
 #define CCID_SLOTS_MAX 16u
-
-/* A PC_to_RDR or RDR_to_PC header (6.1, 6.2). */
-#define CCID_HEADER 10u
 
 /* dwMaxCCIDMessageLength: what the descriptor says is what the buffers hold. */
 #define CCID_MESSAGE_MAX (CCID_HEADER + VSC_COMMAND_MAX)
@@ -25,6 +23,16 @@ typedef struct CcidReader CcidReader;
 /* A host such as libccid waits 3 s for a response (facts: read timeout); the
  * first time extension leaves well before and each next one follows as soon. */
 #define CCID_TIME_EXTENSION_MS 1000
+
+/* IccPowerOn is another matter: libccid waits 60 s for its answer and takes a
+ * time extension for an empty ATR, so one leaves only when waiting longer
+ * would lose that host anyway. */
+#define CCID_POWER_ON_EXTENSION_MS 45000
+
+/* bError of a time extension: hosts multiply their timeout by it (6.2.6). More
+ * than one, so that an extension which a loaded machine sends late is not too
+ * late. */
+#define CCID_TIME_EXTENSION_FACTOR 3u
 
 typedef struct CcidReaderEvents {
 	/* A whole RDR_to_PC message, valid during the call; it may come from

@@ -84,6 +84,10 @@ struct UsbDevice {
 	void *user;
 };
 
+/* For the kinds of device: ends transfer `id`; nothing happens when no attach
+ * point is there to hear it. */
+void usb_device_complete(UsbDevice *device, uint64_t id, UsbStatus status, VmcSpan data, size_t actual);
+
 /* Makes `events` with `user` the one attach point (they outlive the use); NULL
  * ends it: what is pending is dropped and the device is as after a reset.
  * False if it is attached elsewhere. */
@@ -103,7 +107,8 @@ void usb_device_control(UsbDevice *device, uint64_t id, const UsbSetup *setup, V
 void usb_device_in(UsbDevice *device, uint64_t id, uint8_t endpoint, size_t length);
 
 /* One OUT transfer; `data` is copied. A transfer whose length is a multiple of
- * the packet size, 0 included, does not by itself end a message. */
+ * the packet size does not by itself end a message; one of length 0 does, if
+ * one has begun. */
 void usb_device_out(UsbDevice *device, uint64_t id, uint8_t endpoint, VmcSpan data);
 
 /* Transfer `id` is given up: no completion comes, and data not yet delivered

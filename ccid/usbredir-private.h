@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * What the two halves of the usbredir attach point share: usbredir.c takes the
+ * peer's packets, usbredir-transfer.c keeps what is pending and answers it.
+ */
+
+#pragma once
+
+#include "ccid/usbredir.h"
+
+#include <usbredirparser.h>
+
+/* Transfers that may be pending: those that CcidDevice lets wait on one pipe,
+ * and some on the others. */
+#define USBREDIR_TRANSFERS_MAX 4352u
+
+#define USBREDIR_ENDPOINTS 32u
+
+typedef enum UsbredirKind {
+	USBREDIR_CONTROL,
+	USBREDIR_BULK,
+	USBREDIR_INTERRUPT_OUT,
+	USBREDIR_INTERRUPT_IN,
+	USBREDIR_SET_CONFIGURATION,
+	USBREDIR_GET_CONFIGURATION,
+	USBREDIR_SET_ALT,
+	USBREDIR_GET_ALT,
+} UsbredirKind;
+
+typedef struct UsbredirTransfer {
+	UsbredirKind kind;
+	uint64_t id;      /* ours, the device's */
+	uint64_t peer_id;
+	union {
+		struct usb_redir_control_packet_header control;
+		struct usb_redir_bulk_packet_header bulk;
+		struct usb_redir_interrupt_packet_header interrupt;
+		struct usb_redir_set_alt_setting_header alt;
+		uint8_t configuration;
+	};
+} UsbredirTransfer;
+
+struct CcidUsbredir {
+	VmcChardev *chardev;
+	UsbDevice *device;
+	struct usbredirparser *parser; /* NULL: no peer */
+	bool announced;                /* the device, after the peer's hello */
+	const char *broken;            /* why the peer is to be dropped */
+	bool held;                     /* output is high: no input until it is low */
+	bool closing;                  /* output goes nowhere */
+	size_t budget;
+
+	uint8_t header[sizeof(struct usb_redir_header)];
+	size_t header_have;
+	uint32_t body_left;
+
+	GQueue transfers; /* UsbredirTransfer */
+	uint64_t last_id;
+	uint64_t interrupt_id; /* of interrupt packets, counted up */
+	bool receiving[USBREDIR_ENDPOINTS];
+	bool unpolled[USBREDIR_ENDPOINTS]; /* receiving, once output is low */
+};
+
+/* The index of an endpoint in ep_info: usb-redir-protocol.txt. */
+static inline unsigned usbredir_endpoint_index(uint8_t address)
+{
+	return (address & 0x80u) >> 3 | (address & 0x0Fu);
+}
+
+/* A new transfer under an id of ours for the peer's request `peer_id`. */
+UsbredirTransfer *usbredir_transfer_new(CcidUsbredir *usbredir, UsbredirKind kind, uint64_t peer_id);
+
+/* The data packet that the peer knows as `peer_id`, NULL if none is pending. */
+UsbredirTransfer *usbredir_transfer_find(CcidUsbredir *usbredir, uint64_t peer_id);
+
+/* Takes `transfer`, pending, from the device and answers it as cancelled. */
+void usbredir_transfer_cancel(CcidUsbredir *usbredir, UsbredirTransfer *transfer);
+
+/* Forgets all that is pending; nothing is answered. */
+void usbredir_transfer_drop_all(CcidUsbredir *usbredir);
+
+/* Answers a request that became no transfer, or no longer is one. */
+void usbredir_answer(CcidUsbredir *usbredir, UsbredirTransfer *transfer, uint8_t status, VmcSpan data,
+                     size_t actual);
+
+void usbredir_answer_receiving(CcidUsbredir *usbredir, uint64_t id, uint8_t endpoint, uint8_t status);
+
+/* Polls an interrupt endpoint for the peer until told to stop. */
+void usbredir_receive(CcidUsbredir *usbredir, uint8_t endpoint);
+void usbredir_stop_receiving(CcidUsbredir *usbredir, uint8_t endpoint);
+
+/* Output is low again: goes on polling. */
+void usbredir_receive_again(CcidUsbredir *usbredir);
+
+/* The device's endpoint at `address`, NULL if it has none. */
+const UsbEndpoint *usbredir_endpoint(CcidUsbredir *usbredir, uint8_t address);
+
+/* Gives the parser's queue to the char device. */
+void usbredir_flush(CcidUsbredir *usbredir);
+
+/* What the device tells its attach point; the user is the CcidUsbredir. */
+extern const UsbDeviceEvents usbredir_device_events;
