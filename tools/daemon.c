@@ -10,8 +10,9 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/file.h>
-#include <sys/wait.h>
+#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 static int ready_fd = -1;
@@ -64,6 +65,7 @@ void daemon_ready(void)
 {
 	int null;
 
+	sd_notify(0, "READY=1");
 	if (ready_fd < 0)
 		return;
 	null = open("/dev/null", O_RDWR | O_CLOEXEC);

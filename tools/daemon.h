@@ -18,8 +18,8 @@
  */
 bool daemon_fork(GError **error);
 
-/* Serving: lets go of the terminal and releases the waiting parent. Nothing
- * happens without daemon_fork(). */
+/* Serving: tells a service manager so (sd_notify(3), a service of Type=notify),
+ * and after daemon_fork() lets go of the terminal and releases the parent. */
 void daemon_ready(void);
 
 /* Writes our process id to `path` and keeps the file locked, so that a second

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Readers keep their number for as long as the program runs, so that a command
+ * typed a moment too late does not reach another one's card.
+ */
+
+#include "tools/vscclient-cards.h"
+
+#include "tools/vscclient-say.h"
+
+typedef enum Lent {
+	LENT_NOT,     /* there is no host, or it has not answered */
+	LENT_TAKEN,
+	LENT_REFUSED,
+} Lent;
+
+typedef struct Reader {
+	VscCard *card; /* NULL: it is gone */
+	Lent lent;
+} Reader;
+
+struct ClientCards {
+	VscCacard *cacard;
+	VscClientLink *link;
+	GArray *readers; /* of Reader; the place is the number */
+};
+
+static Reader *reader_at(const ClientCards *cards, guint number)
+{
+	return &g_array_index(cards->readers, Reader, number);
+}
+
+static Reader *find_reader(const ClientCards *cards, const VscCard *card)
+{
+	for (guint i = 0; i < cards->readers->len; i++) {
+		if (reader_at(cards, i)->card == card)
+			return reader_at(cards, i);
+	}
+	g_return_val_if_reached(NULL);
+}
+
+static void lend(ClientCards *cards, VscCard *card)
+{
+	if (!vsc_client_link_add(cards->link, card))
+		say("reader '%s' is not lent: %u are, and that is the most", vsc_card_name(card),
+		    VSC_CLIENT_READERS_MAX);
+}
+
+static void on_reader_added(void *user, VscCard *card)
+{
+	ClientCards *cards = user;
+	Reader reader = { .card = card };
+
+	g_array_append_val(cards->readers, reader);
+	say("reader %u is '%s'", cards->readers->len - 1, vsc_card_name(card));
+	if (cards->link != NULL)
+		lend(cards, card);
+}
+
+static void on_reader_removed(void *user, VscCard *card)
+{
+	ClientCards *cards = user;
+
+	say("reader '%s' is gone", vsc_card_name(card));
+	if (cards->link != NULL)
+		vsc_client_link_remove(cards->link, card);
+	find_reader(cards, card)->card = NULL;
+}
+
+static void on_card_changed(void *user, VscCard *card)
+{
+	(void)user;
+	say("card %s reader '%s'", vsc_card_present(card) ? "inserted in" : "removed from",
+	    vsc_card_name(card));
+}
+
+static const VscCacardEvents cacard_events = {
+	.reader_added = on_reader_added,
+	.reader_removed = on_reader_removed,
+	.card_changed = on_card_changed,
+};
+
+ClientCards *client_cards_new(const char *options, GError **error)
+{
+	ClientCards *cards = g_new0(ClientCards, 1);
+
+	cards->readers = g_array_new(FALSE, FALSE, sizeof(Reader));
+	cards->cacard = vsc_cacard_new(options, &cacard_events, cards, error);
+	if (cards->cacard == NULL)
+		g_clear_pointer(&cards, client_cards_free);
+	return cards;
+}
+
+void client_cards_free(ClientCards *cards)
+{
+	if (cards == NULL)
+		return;
+	vsc_cacard_free(cards->cacard);
+	g_array_unref(cards->readers);
+	g_free(cards);
+}
+
+void client_cards_lend(ClientCards *cards, VscClientLink *link)
+{
+	for (guint i = 0; i < cards->readers->len; i++) {
+		VscCard *card = reader_at(cards, i)->card;
+
+		if (card != NULL && cards->link != NULL)
+			vsc_client_link_remove(cards->link, card);
+	}
+	cards->link = link;
+	for (guint i = 0; link != NULL && i < cards->readers->len; i++) {
+		if (reader_at(cards, i)->card != NULL)
+			lend(cards, reader_at(cards, i)->card);
+	}
+}
+
+void client_cards_taken(ClientCards *cards, VscCard *card)
+{
+	find_reader(cards, card)->lent = LENT_TAKEN;
+}
+
+void client_cards_refused(ClientCards *cards, VscCard *card)
+{
+	find_reader(cards, card)->lent = LENT_REFUSED;
+}
+
+void client_cards_down(ClientCards *cards)
+{
+	for (guint i = 0; i < cards->readers->len; i++)
+		reader_at(cards, i)->lent = LENT_NOT;
+}
+
+bool client_cards_all_refused(const ClientCards *cards)
+{
+	guint refused = 0;
+
+	for (guint i = 0; i < cards->readers->len; i++) {
+		const Reader *reader = reader_at(cards, i);
+
+		if (reader->card != NULL && reader->lent != LENT_REFUSED)
+			return false;
+		refused += reader->card != NULL;
+	}
+	return refused > 0;
+}
+
+VscCard *client_cards_get(const ClientCards *cards, guint number)
+{
+	return number < cards->readers->len ? reader_at(cards, number)->card : NULL;
+}
+
+void client_cards_list(const ClientCards *cards, FILE *out)
+{
+	static const char *const lent[] = { "not lent", "lent", "refused" };
+	bool any = false;
+
+	for (guint i = 0; i < cards->readers->len; i++) {
+		const Reader *reader = reader_at(cards, i);
+
+		if (reader->card == NULL)
+			continue;
+		fprintf(out, "%3u  %-7s  %-8s  %s\n", i,
+			vsc_card_present(reader->card) ? "card" : "no card", lent[reader->lent],
+			vsc_card_name(reader->card));
+		any = true;
+	}
+	if (!any)
+		fprintf(out, "there is no reader\n");
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The readers vscclient lends, numbered from 0 as they come: what libcacard's
+ * readers become on the link, and what a person can do to them.
+ */
+
+#pragma once
+
+#include <stdio.h>
+
+#include "vscard/cacard.h"
+#include "vscard/link.h"
+
+typedef struct ClientCards ClientCards;
+
+/* Starts libcacard with `options` (NULL: its default). NULL with `error`
+ * (VSC_CACARD_ERROR). */
+ClientCards *client_cards_new(const char *options, GError **error);
+
+/* Ends the cards; the link must be gone or have given them back. */
+void client_cards_free(ClientCards *cards);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(ClientCards, client_cards_free)
+
+/* Lends the readers there are and those that come to `link` (borrowed; NULL:
+ * takes them back from it). */
+void client_cards_lend(ClientCards *cards, VscClientLink *link);
+
+/* The host's word on the reader of `card`: kept for list. */
+void client_cards_taken(ClientCards *cards, VscCard *card);
+void client_cards_refused(ClientCards *cards, VscCard *card);
+/* The host is gone: it has no reader any more. */
+void client_cards_down(ClientCards *cards);
+
+/* Has the host refused every reader that there is, and is there one? */
+bool client_cards_all_refused(const ClientCards *cards);
+
+/* Reader `number`; NULL if there is none. */
+VscCard *client_cards_get(const ClientCards *cards, guint number);
+
+/* A line for each reader: number, card, host, name. */
+void client_cards_list(const ClientCards *cards, FILE *out);

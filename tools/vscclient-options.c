@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The options of vscclient as a table that both reading and --help go by.
+ */
+
+#include "tools/vscclient-options.h"
+
+#include <getopt.h>
+#include <string.h>
+
+#include "vscard/cacard.h"
+
+G_DEFINE_QUARK(client-options-error-quark, client_options_error)
+
+/* Seconds to the first new attempt if --reconnect does not say. */
+#define RECONNECT_SECONDS 3u
+/* What the socket backend takes: a day. */
+#define RECONNECT_MAX 86400u
+/* The link's trace has this many levels; libcacard's vscclient has more. */
+#define TRACE_MAX 3
+
+/* The options as given, before it is known how they go together. */
+typedef struct Given {
+	ClientOptions *options;
+	const char *emul;
+	const char *db;
+	const char *reader;
+	bool passthru;
+	GPtrArray *certs;
+} Given;
+
+typedef struct Option {
+	char letter;          /* 0: none */
+	const char *name;     /* NULL: none */
+	const char *argument; /* NULL: none; in brackets: may be left out */
+	const char *help;
+	bool (*take)(Given *given, const char *argument, GError **error);
+} Option;
+
+static bool bad(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
+static bool bad(GError **error, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	if (error != NULL)
+		*error = g_error_new_valist(CLIENT_OPTIONS_ERROR, 0, format, args);
+	va_end(args);
+	return false;
+}
+
+/* ---- What each option does ---- */
+
+static bool once(const char **to, const char *option, const char *argument, GError **error)
+{
+	if (*to != NULL)
+		return bad(error, "%s is given twice", option);
+	*to = argument;
+	return true;
+}
+
+static bool take_db(Given *given, const char *argument, GError **error)
+{
+	return once(&given->db, "--nssdb", argument, error);
+}
+
+static bool take_reader(Given *given, const char *argument, GError **error)
+{
+	return once(&given->reader, "--reader-name", argument, error);
+}
+
+static bool take_emul(Given *given, const char *argument, GError **error)
+{
+	return once(&given->emul, "-e", argument, error);
+}
+
+static bool take_cert(Given *given, const char *argument, GError **error)
+{
+	(void)error;
+	g_ptr_array_add(given->certs, (char *)argument);
+	return true;
+}
+
+static bool take_passthru(Given *given, const char *argument, GError **error)
+{
+	(void)argument;
+	(void)error;
+	given->passthru = true;
+	return true;
+}
+
+static bool take_reconnect(Given *given, const char *argument, GError **error)
+{
+	guint64 seconds = RECONNECT_SECONDS;
+
+	if (argument != NULL &&
+	    !g_ascii_string_to_unsigned(argument, 10, 1, RECONNECT_MAX, &seconds, NULL))
+		return bad(error, "bad value '%s' for --reconnect: seconds from 1 to %u", argument,
+			   RECONNECT_MAX);
+	given->options->reconnect = (unsigned)seconds;
+	return true;
+}
+
+static bool take_trace(Given *given, const char *argument, GError **error)
+{
+	guint64 level;
+
+	if (!g_ascii_string_to_unsigned(argument, 10, 0, TRACE_MAX, &level, NULL))
+		return bad(error, "bad value '%s' for --trace: a level from 0 to %d", argument,
+			   TRACE_MAX);
+	given->options->trace = (int)level;
+	return true;
+}
+
+static bool take_debug(Given *given, const char *argument, GError **error)
+{
+	guint64 level;
+
+	if (!g_ascii_string_to_unsigned(argument, 10, 0, G_MAXINT, &level, NULL))
+		return bad(error, "bad value '%s' for -d: a level, 0 or more", argument);
+	given->options->trace = (int)MIN(level, TRACE_MAX);
+	return true;
+}
+
+static bool take_help(Given *given, const char *argument, GError **error)
+{
+	(void)argument;
+	(void)error;
+	given->options->action = CLIENT_SHOW_HELP;
+	return true;
+}
+
+static bool take_version(Given *given, const char *argument, GError **error)
+{
+	(void)argument;
+	(void)error;
+	given->options->action = CLIENT_SHOW_VERSION;
+	return true;
+}
+
+static const Option table[] = {
+	{ 0, "nssdb", "DIR", "NSS certificate database of the card", take_db },
+	{ 'c', "cert", "NAME", "certificate for the card, up to 10, in their order", take_cert },
+	{ 0, "reader-name", "NAME", "what the reader is called (Virtual Reader)", take_reader },
+	{ 'e', NULL, "ARGS", "cards as libcacard's options write them: db=\"DIR\" use_hw=no "
+	  "soft=(,READER,CAC,,CERT,...)", take_emul },
+	{ 'p', NULL, NULL, "real cards of the local pcscd, passed through by libcacard", take_passthru },
+	{ 0, "reconnect", "[SECONDS]", "connect again when refused or cut off, first after SECONDS "
+	  "(3), then less often", take_reconnect },
+	{ 0, "trace", "LEVEL", "1: say events, 2: also messages, 3: also command headers; never data",
+	  take_trace },
+	{ 'd', NULL, "LEVEL", "the same; levels over 3 are 3", take_debug },
+	{ 'h', "help", NULL, "say this and exit", take_help },
+	{ 0, "version", NULL, "say the version and exit", take_version },
+};
+
+/* ---- Where to connect to ---- */
+
+static bool take_host_and_port(ClientOptions *options, const char *text, const char *host,
+			       size_t host_len, const char *port, GError **error)
+{
+	if (host_len == 0)
+		return bad(error, "'%s' has no host", text);
+	if (*port == '\0')
+		return bad(error, "'%s' has no port", text);
+	options->host = g_strndup(host, host_len);
+	options->port = g_strdup(port);
+	return true;
+}
+
+/* HOST:PORT or [IPV6]:PORT, perhaps a slash after it. */
+static bool take_tcp(ClientOptions *options, const char *text, const char *at, GError **error)
+{
+	g_autofree char *plain = g_strdup(at);
+	const char *colon;
+
+	if (g_str_has_suffix(plain, "/"))
+		plain[strlen(plain) - 1] = '\0';
+	if (plain[0] == '[') {
+		char *end = strchr(plain, ']');
+
+		if (end == NULL || end[1] != ':')
+			return bad(error, "'%s' is not tcp://[IPV6]:PORT", text);
+		return take_host_and_port(options, text, plain + 1, (size_t)(end - plain - 1),
+					  end + 2, error);
+	}
+	colon = strchr(plain, ':');
+	if (colon == NULL)
+		return bad(error, "'%s' has no port", text);
+	if (strchr(colon + 1, ':') != NULL)
+		return bad(error, "'%s' has several ':'; IPv6 goes in brackets: tcp://[IPV6]:PORT",
+			   text);
+	return take_host_and_port(options, text, plain, (size_t)(colon - plain), colon + 1, error);
+}
+
+static bool take_unix(ClientOptions *options, const char *text, const char *at, GError **error)
+{
+	options->abstract = *at == '@';
+	at += options->abstract;
+	if (*at == '\0')
+		return bad(error, "'%s' has no path", text);
+	options->path = g_strdup(at);
+	return true;
+}
+
+#define ADDRESSES "HOST PORT, tcp://HOST:PORT, unix:PATH or unix:@NAME"
+
+static bool take_address(ClientOptions *options, int n, char **words, GError **error)
+{
+	g_autofree char *both = NULL;
+
+	if (n == 0)
+		return bad(error, "no address is given: " ADDRESSES);
+	if (n > 2)
+		return bad(error, "'%s' is one word too many after the address", words[2]);
+	if (n == 2) {
+		both = g_strdup_printf("%s %s", words[0], words[1]);
+		return take_host_and_port(options, both, words[0], strlen(words[0]), words[1],
+					  error);
+	}
+	if (g_str_has_prefix(words[0], "tcp://"))
+		return take_tcp(options, words[0], words[0] + strlen("tcp://"), error);
+	if (g_str_has_prefix(words[0], "unix:"))
+		return take_unix(options, words[0], words[0] + strlen("unix:"), error);
+	return bad(error, "'%s' is no address: " ADDRESSES, words[0]);
+}
+
+/* ---- What the cards are ---- */
+
+static bool check_together(const Given *given, GError **error)
+{
+	bool has_certs = given->certs->len > 0;
+
+	if (given->passthru && (given->emul != NULL || given->db != NULL || has_certs))
+		return bad(error, "-p lends real cards; -e, --nssdb and --cert do not go with it");
+	if (given->emul != NULL && given->db != NULL)
+		return bad(error, "--nssdb does not go with -e, which has db=\"DIR\" for that");
+	if (given->reader != NULL && !has_certs)
+		return bad(error, "--reader-name names the reader of --cert, and there is none");
+	if (given->db != NULL && !has_certs)
+		return bad(error, "--nssdb without --cert: which certificates are on the card?");
+	return true;
+}
+
+/* A database path for db="". */
+static bool add_db(GString *cards, const char *db, GError **error)
+{
+	if (*db == '\0' || strpbrk(db, "\"\n") != NULL)
+		return bad(error, "bad value '%s' for --nssdb: a directory, without '\"' or a line "
+				  "end in its name", db);
+	g_string_append_printf(cards, "db=\"%s\" ", db);
+	return true;
+}
+
+static bool make_cards(Given *given, GError **error)
+{
+	g_autoptr(GString) cards = g_string_new(NULL);
+	g_autofree char *soft = NULL;
+
+	if (!check_together(given, error))
+		return false;
+	if (given->passthru)
+		g_string_assign(cards, "use_hw=yes hw_type=passthru");
+	if (given->emul != NULL)
+		g_string_append_printf(cards, "%s ", given->emul);
+	if (given->db != NULL && !add_db(cards, given->db, error))
+		return false;
+	if (given->certs->len > 0) {
+		g_ptr_array_add(given->certs, NULL);
+		soft = vsc_cacard_soft(given->reader, (const char *const *)given->certs->pdata,
+				       error);
+		if (soft == NULL)
+			return false;
+		g_string_append_printf(cards, "%s%s", given->emul == NULL ? "use_hw=no " : "",
+				       soft);
+	}
+	if (cards->len > 0)
+		given->options->cards = g_strchomp(g_string_free(g_steal_pointer(&cards), FALSE));
+	return true;
+}
+
+/* ---- Reading ---- */
+
+/* Long options answer this and their place in the table. */
+#define LONG 256
+
+static void make_tables(struct option longs[G_N_ELEMENTS(table) + 1], GString *letters)
+{
+	size_t n = 0;
+
+	/* '+' would end options at the first word; ':' makes a missing argument ':'. */
+	g_string_assign(letters, ":");
+	for (size_t i = 0; i < G_N_ELEMENTS(table); i++) {
+		const char *argument = table[i].argument;
+		int has = argument == NULL ? no_argument :
+			  *argument == '[' ? optional_argument :
+					     required_argument;
+
+		if (table[i].letter != 0)
+			g_string_append_printf(letters, "%c%s", table[i].letter,
+					       argument != NULL ? ":" : "");
+		if (table[i].name != NULL)
+			longs[n++] = (struct option){ table[i].name, has, NULL, LONG + (int)i };
+	}
+	longs[n] = (struct option){ 0 };
+}
+
+static const Option *find_option(int found)
+{
+	if (found >= LONG)
+		return &table[found - LONG];
+	for (size_t i = 0; i < G_N_ELEMENTS(table); i++) {
+		if (table[i].letter == found)
+			return &table[i];
+	}
+	return NULL;
+}
+
+/* getopt's '?' and ':' in words. */
+static bool bad_option(int found, const char *word, GError **error)
+{
+	if (found == ':' && optopt < LONG)
+		return bad(error, "-%c wants an argument", optopt);
+	if (found == ':')
+		return bad(error, "%s wants an argument", word);
+	if (optopt >= LONG)
+		return bad(error, "--%s takes no argument", table[optopt - LONG].name);
+	if (optopt != 0)
+		return bad(error, "unknown option '-%c'; see vscclient --help", optopt);
+	return bad(error, "unknown option '%s'; see vscclient --help", word);
+}
+
+static bool read_all(Given *given, int argc, char **argv, GError **error)
+{
+	struct option longs[G_N_ELEMENTS(table) + 1];
+	g_autoptr(GString) letters = g_string_new(NULL);
+	int found;
+
+	make_tables(longs, letters);
+	opterr = 0;
+	optind = 0; /* GNU's: start anew */
+	while ((found = getopt_long(argc, argv, letters->str, longs, NULL)) != -1) {
+		const Option *option = find_option(found);
+
+		if (option == NULL)
+			return bad_option(found, argv[optind - 1], error);
+		if (!option->take(given, optarg, error))
+			return false;
+		if (given->options->action != CLIENT_RUN)
+			return true;
+	}
+	return take_address(given->options, argc - optind, argv + optind, error) &&
+	       make_cards(given, error);
+}
+
+bool client_options_read(ClientOptions *options, int argc, char **argv, GError **error)
+{
+	Given given = { .options = options, .certs = g_ptr_array_new() };
+	bool ok;
+
+	*options = (ClientOptions){ 0 };
+	ok = read_all(&given, argc, argv, error);
+	g_ptr_array_unref(given.certs);
+	return ok;
+}
+
+void client_options_clear(ClientOptions *options)
+{
+	g_free(options->cards);
+	g_free(options->host);
+	g_free(options->port);
+	g_free(options->path);
+	*options = (ClientOptions){ 0 };
+}
+
+/* ---- What becomes of them ---- */
+
+VmcOpts *client_options_socket(const ClientOptions *options)
+{
+	VmcOpts *opts = vmc_opts_new("address");
+	g_autofree char *reconnect = g_strdup_printf("%u", options->reconnect);
+
+	vmc_opts_add(opts, "backend", "socket", NULL);
+	vmc_opts_add(opts, "id", "host", NULL); /* what traces call it */
+	if (options->path != NULL) {
+		vmc_opts_add(opts, "path", options->path, NULL);
+		vmc_opts_add(opts, "abstract", options->abstract ? "on" : "off", NULL);
+	} else {
+		vmc_opts_add(opts, "host", options->host, NULL);
+		vmc_opts_add(opts, "port", options->port, NULL);
+		vmc_opts_add(opts, "nodelay", "on", NULL);
+		vmc_opts_add(opts, "quickack", "on", NULL);
+	}
+	vmc_opts_add(opts, "reconnect", reconnect, NULL);
+	return opts;
+}
+
+static void append_option(GString *text, const Option *option)
+{
+	const char *argument = option->argument != NULL ? option->argument : "";
+	bool may_lack = *argument == '[';
+
+	g_string_append(text, "  ");
+	if (option->letter != 0)
+		g_string_append_printf(text, "-%c%s", option->letter,
+				       option->name != NULL ? ", " : "");
+	if (option->name != NULL)
+		g_string_append_printf(text, "--%s", option->name);
+	if (may_lack)
+		g_string_append_printf(text, "[=%s", argument + 1);
+	else if (*argument != '\0')
+		g_string_append_printf(text, " %s", argument);
+	g_string_append_printf(text, "\n        %s\n", option->help);
+}
+
+char *client_options_help(void)
+{
+	GString *text = g_string_new(
+		"Usage: vscclient [OPTION...] HOST PORT\n"
+		"       vscclient [OPTION...] tcp://HOST:PORT | unix:PATH | unix:@NAME\n"
+		"Lends smartcards to a virtual machine or to vscardd.\n\n");
+
+	for (size_t i = 0; i < G_N_ELEMENTS(table); i++)
+		append_option(text, &table[i]);
+	g_string_append(
+		text,
+		"\nWithout an option that says which cards, they are libcacard's default: hardware\n"
+		"tokens of the database in /etc/pki/nssdb. Commands on standard input: insert,\n"
+		"remove, select, list, debug, exit; `help` says more.\n"
+		"\nExit status: 0 told to end, 1 bad options, 2 host not reached, 3 host refused the\n"
+		"reader, 4 card or database error, 5 connection lost and no --reconnect.\n"
+		"\nExample: a card with three certificates for vscardd or QEMU on port 2001\n"
+		"  vscclient --nssdb ~/.pki/nssdb --cert id --cert signing --cert encryption \\\n"
+		"            tcp://192.0.2.1:2001\n");
+	return g_string_free(text, FALSE);
+}

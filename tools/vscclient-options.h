@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * vscclient's command line: a table of options, those of libcacard's program
+ * of that name among them, read into what the cards and the socket are made
+ * from.
+ */
+
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+
+#include "vmc/opts.h"
+
+#define CLIENT_OPTIONS_ERROR (client_options_error_quark())
+GQuark client_options_error_quark(void);
+
+/* What vscclient ends with; --help and the manual page list them. */
+typedef enum ClientExit {
+	CLIENT_EXIT_DONE = 0,
+	CLIENT_EXIT_OPTIONS = 1,
+	CLIENT_EXIT_UNREACHED = 2,
+	CLIENT_EXIT_REFUSED = 3,
+	CLIENT_EXIT_CARD = 4,
+	CLIENT_EXIT_LOST = 5,
+} ClientExit;
+
+typedef enum ClientAction {
+	CLIENT_RUN,
+	CLIENT_SHOW_HELP,
+	CLIENT_SHOW_VERSION,
+} ClientAction;
+
+typedef struct ClientOptions {
+	ClientAction action;
+	char *cards;        /* a vcard_emul_options string; NULL: libcacard's default */
+	char *host, *port;  /* TCP, */
+	char *path;         /* or UNIX */
+	bool abstract;
+	unsigned reconnect; /* seconds to the first new attempt; 0: never */
+	int trace;          /* a level of vsc_link_set_trace() */
+} ClientOptions;
+
+/*
+ * Reads the command line. False with `error` (CLIENT_OPTIONS_ERROR, or
+ * VSC_CACARD_ERROR for names that cannot stand in an option string); free
+ * `options` either way. With an action other than CLIENT_RUN nothing else is
+ * set. `argv` is reordered.
+ */
+bool client_options_read(ClientOptions *options, int argc, char **argv, GError **error);
+void client_options_clear(ClientOptions *options);
+
+/* The char device to make: backend socket with its keys. */
+VmcOpts *client_options_socket(const ClientOptions *options);
+
+/* What --help prints; free with g_free(). */
+char *client_options_help(void);

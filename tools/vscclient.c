@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * vscclient lends smartcards: it connects to a host of the VSCard protocol,
+ * which is QEMU or vscardd, gives it a reader for each of libcacard's, and
+ * serves it until told to end. It says on stderr what happens.
+ */
+
+#define G_LOG_DOMAIN "vscclient"
+
+#include <glib-unix.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "tools/vscclient-cards.h"
+#include "tools/vscclient-commands.h"
+#include "tools/vscclient-options.h"
+#include "tools/vscclient-say.h"
+
+/* How long the host may take to accept our farewell. */
+#define FAREWELL_SECONDS 2
+
+typedef struct Client {
+	ClientOptions options;
+	GMainLoop *loop;
+	ClientCards *cards;
+	ClientCommands *commands;
+	VmcChardev *chardev;
+	VscClientLink *link; /* NULL: there is no conversation */
+	guint turn;  /* the device is about to get its other user */
+	bool ending; /* the farewell is said */
+	ClientExit exit;
+} Client;
+
+static void leave(Client *client, ClientExit status)
+{
+	client->exit = status;
+	g_main_loop_quit(client->loop);
+}
+
+static gboolean on_farewell_over(gpointer user)
+{
+	leave(user, ((Client *)user)->exit);
+	return G_SOURCE_REMOVE;
+}
+
+/*
+ * Ends in order: the host is told that the readers go, for a QEMU that merely
+ * loses its connection keeps the card "inserted".
+ */
+static void end(Client *client, ClientExit status)
+{
+	client->exit = status;
+	if (client->ending || client->link == NULL || !vmc_chardev_is_open(client->chardev)) {
+		leave(client, status);
+		return;
+	}
+	client->ending = true;
+	client_cards_lend(client->cards, NULL);
+	vmc_chardev_disconnect(client->chardev, true, "vscclient ends");
+	g_timeout_add_seconds(FAREWELL_SECONDS, on_farewell_over, client);
+}
+
+static gboolean on_signal(gpointer user)
+{
+	end(user, CLIENT_EXIT_DONE);
+	return G_SOURCE_CONTINUE;
+}
+
+static void on_exit_command(void *user)
+{
+	end(user, CLIENT_EXIT_DONE);
+}
+
+/* ---- What the link says ---- */
+
+static const char *describe(const Client *client)
+{
+	return vmc_chardev_describe(client->chardev);
+}
+
+static gboolean on_turn(gpointer user);
+
+/* The device gets its other user, but not from within an event. */
+static void turn(Client *client)
+{
+	if (client->turn == 0)
+		client->turn = g_idle_add(on_turn, client);
+}
+
+/* The host went before there was a link, or a link has ended. */
+static void on_lost(Client *client, const GError *reason)
+{
+	if (client->ending) {
+		leave(client, client->exit);
+		return;
+	}
+	say("connection to %s lost: %s%s", describe(client), reason->message,
+	    client->options.reconnect > 0 ? "; trying again" : "");
+	if (client->options.reconnect == 0)
+		leave(client, CLIENT_EXIT_LOST);
+}
+
+static void on_up(void *user)
+{
+	Client *client = user;
+
+	say("connected to %s", describe(client));
+}
+
+static void on_down(void *user, const GError *reason)
+{
+	Client *client = user;
+
+	client_cards_down(client->cards);
+	on_lost(client, reason);
+	turn(client);
+}
+
+static void on_taken(void *user, VscCard *card)
+{
+	Client *client = user;
+
+	client_cards_taken(client->cards, card);
+	say("the host took reader '%s'", vsc_card_name(card));
+}
+
+static const char *why_refused(VscErrorCode code)
+{
+	switch (code) {
+	case VSC_ERROR_CANNOT_ADD_MORE_READERS:
+		return "it has no place for another reader";
+	case VSC_ERROR_CARD_ALREADY_INSERTED:
+		return "it has a card already";
+	case VSC_ERROR_SUCCESS:
+	case VSC_ERROR_GENERAL:
+		break;
+	}
+	return "it did not say why";
+}
+
+static void on_refused(void *user, VscCard *card, VscErrorCode code)
+{
+	Client *client = user;
+
+	client_cards_refused(client->cards, card);
+	say("the host refused reader '%s': %s", vsc_card_name(card), why_refused(code));
+	if (client_cards_all_refused(client->cards))
+		end(client, CLIENT_EXIT_REFUSED);
+}
+
+static const VscClientLinkEvents link_events = {
+	.up = on_up,
+	.down = on_down,
+	.taken = on_taken,
+	.refused = on_refused,
+};
+
+/* ---- Connecting: the device is ours until it is open, then a link's ---- */
+
+static void look_for_host(Client *client);
+
+static void on_failed(void *user, const GError *reason, unsigned again)
+{
+	Client *client = user;
+
+	if (again > 0) {
+		say("%s; trying again in %u s", reason->message, (again + 999) / 1000);
+		return;
+	}
+	say("%s", reason->message);
+	leave(client, CLIENT_EXIT_UNREACHED);
+}
+
+static gboolean on_turn(gpointer user)
+{
+	Client *client = user;
+	g_autoptr(GError) error = NULL;
+
+	client->turn = 0;
+	if (client->link != NULL) {
+		client_cards_lend(client->cards, NULL);
+		g_clear_pointer(&client->link, vsc_client_link_free);
+		look_for_host(client);
+	} else if (vmc_chardev_is_open(client->chardev)) {
+		vmc_chardev_set_user(client->chardev, NULL, NULL);
+		client->link = vsc_client_link_new(client->chardev, &link_events, client, &error);
+		g_assert_no_error(error); /* the device has no other user */
+		client_cards_lend(client->cards, client->link);
+	}
+	return G_SOURCE_REMOVE;
+}
+
+static void on_opened(void *user)
+{
+	turn(user);
+}
+
+static void on_closed(void *user, const GError *reason)
+{
+	on_lost(user, reason);
+}
+
+static const VmcChardevEvents waiting_events = {
+	.opened = on_opened,
+	.closed = on_closed,
+	.failed = on_failed,
+};
+
+static void look_for_host(Client *client)
+{
+	vmc_chardev_set_user(client->chardev, &waiting_events, client);
+}
+
+/* ---- Start and end ---- */
+
+/* Makes the cards and the way to the host. False: said why, `exit` is set. */
+static bool start(Client *client)
+{
+	g_autoptr(VmcOpts) socket = client_options_socket(&client->options);
+	g_autoptr(GError) error = NULL;
+
+	client->exit = CLIENT_EXIT_CARD;
+	client->cards = client_cards_new(client->options.cards, &error);
+	if (client->cards != NULL) {
+		client->exit = CLIENT_EXIT_OPTIONS;
+		client->chardev = vmc_chardev_new(socket, &error);
+	}
+	if (client->chardev == NULL) {
+		if (g_error_matches(error, VMC_CHARDEV_ERROR, VMC_CHARDEV_ERROR_OPEN))
+			client->exit = CLIENT_EXIT_UNREACHED;
+		say("%s", error->message);
+		return false;
+	}
+	look_for_host(client);
+	return true;
+}
+
+static void finish(Client *client)
+{
+	if (client->turn != 0)
+		g_source_remove(client->turn);
+	client_commands_free(client->commands);
+	vsc_client_link_free(client->link);
+	vmc_chardev_free(client->chardev);
+	client_cards_free(client->cards);
+	client_options_clear(&client->options);
+	g_main_loop_unref(client->loop);
+}
+
+static void serve(Client *client)
+{
+	client->exit = CLIENT_EXIT_DONE;
+	signal(SIGPIPE, SIG_IGN);
+	/* In the background of a terminal, reading commands fails instead of
+	 * stopping the program. */
+	signal(SIGTTIN, SIG_IGN);
+	g_unix_signal_add(SIGTERM, on_signal, client);
+	g_unix_signal_add(SIGINT, on_signal, client);
+	client->commands = client_commands_new(STDIN_FILENO, client->cards, isatty(STDIN_FILENO),
+					       on_exit_command, client);
+	g_main_loop_run(client->loop);
+}
+
+static ClientExit run(Client *client)
+{
+	client->loop = g_main_loop_new(NULL, FALSE);
+	client_commands_set_trace(client->options.trace);
+	if (start(client))
+		serve(client);
+	finish(client);
+	return client->exit;
+}
+
+int main(int argc, char **argv)
+{
+	Client client = { 0 };
+	g_autofree char *help = NULL;
+	g_autoptr(GError) error = NULL;
+
+	if (!client_options_read(&client.options, argc, argv, &error)) {
+		say("%s", error->message);
+		client_options_clear(&client.options);
+		return CLIENT_EXIT_OPTIONS;
+	}
+	switch (client.options.action) {
+	case CLIENT_SHOW_HELP:
+		help = client_options_help();
+		printf("%s", help);
+		return CLIENT_EXIT_DONE;
+	case CLIENT_SHOW_VERSION:
+		printf("vscclient %s\n", VSCARD_RELEASE);
+		return CLIENT_EXIT_DONE;
+	case CLIENT_RUN:
+		break;
+	}
+	return (int)run(&client);
+}
