@@ -40,6 +40,7 @@ DEB_nss := libnss3-dev
 DEB_libusbredirparser-0.5 := libusbredirparser-dev
 DEB_cmocka := libcmocka-dev
 DEB_libpcsclite := libpcsclite-dev
+DEB_libsystemd := libsystemd-dev
 
 LIBRARIES := vmc vscard ccid
 PROGRAMS :=
@@ -47,7 +48,7 @@ TEST_DEBS :=
 TEST_PACKAGES :=
 include $(addsuffix /rules.mk,$(LIBRARIES) tools tests)
 
-PACKAGES := $(sort $(foreach l,$(LIBRARIES),$($(l)_PACKAGES)))
+PACKAGES := $(sort $(foreach l,$(LIBRARIES) tools,$($(l)_PACKAGES)))
 DEBS := gcc make pkg-config $(sort $(foreach p,$(PACKAGES) $(TEST_PACKAGES),$(DEB_$(p)))) $(TEST_DEBS)
 
 # What cannot be built is said at once, with the name to install.
@@ -57,7 +58,7 @@ ifeq ($(shell command -v $(PKG_CONFIG)),)
 $(error pkg-config is missing: install the Debian package pkg-config, or run `make deps` for all)
 endif
 WANTED := $(PACKAGES) $(if $(filter-out all install,$(or $(MAKECMDGOALS),all)),$(TEST_PACKAGES))
-MISSING := $(foreach p,$(WANTED),$(shell $(PKG_CONFIG) --exists $(p) || echo $(p)))
+MISSING := $(strip $(foreach p,$(WANTED),$(shell $(PKG_CONFIG) --exists $(p) || echo $(p))))
 ifneq ($(MISSING),)
 $(error missing: $(foreach p,$(MISSING),$(p) (Debian package $(DEB_$(p)))); run `make deps` to install all that is needed)
 endif

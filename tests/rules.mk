@@ -63,5 +63,8 @@ bench:
 	$(Q)$(MAKE) --no-print-directory test-programs
 	$(Q)tests/bench/run
 
+# From nothing: this goal itself needs no library.
 demo:
+	$(Q)$(MAKE) --no-print-directory deps
+	$(Q)$(MAKE) --no-print-directory all
 	$(Q)tests/demo

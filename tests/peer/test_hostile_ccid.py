@@ -1,0 +1,781 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Drivers that break CCID, and usbredir peers that break usbredir, against a
+real vscardd with a card behind it. What the reader answers is asserted to the
+byte (CCID revision 1.1, clause 6.2.6 and the tables of 6.1); after each
+conversation a good host and the other reader of the process are well."""
+
+import random
+import struct
+import unittest
+
+import ccid
+import usbredir
+import vscard
+from ccid import (ABORTED, ABSENT, ACTIVE, BAD_LENGTH, BAD_SLOT, DATA_BLOCK, FAILED, ICC_MUTE,
+                  INACTIVE, NOT_SUPPORTED, SLOT_BUSY, SLOT_STATUS, CcidHost, pack)
+from programs import NORMAL
+from rig import Rig, power_on, round_trip
+from stream import Closed, Late, connect
+from usbredir import UsbredirHost
+
+ECHO = vscard.echo_command(1, b"echo", 16)
+
+
+class ReaderCase(unittest.TestCase):
+    """A reader with a powered card for each test."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.rig = Rig()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.rig.close()
+
+    def setUp(self):
+        self.host = self.rig.host
+        self.client = self.rig.client_with_card()
+
+    def tearDown(self):
+        self.client.close()
+        self.rig.host.wait_icc(ABSENT)
+        self.rig.check()
+
+    def works(self):
+        round_trip(self.rig.host, self.client, ECHO)
+
+    def serve(self, seq):
+        """The card answers the command it has; so does the reader `seq`."""
+        command = self.client.serve_one()
+        reply = self.host.final(seq)
+        self.assertEqual(reply.verdict, (DATA_BLOCK, ACTIVE, 0))
+        self.assertEqual(reply.data, vscard.echo_answer(command))
+
+
+class Lengths(ReaderCase):
+    """Bulk-OUT messages whose length is not what their header says."""
+
+    def test_less_than_a_header(self):
+        """There is no slot or sequence number to answer to: 1 to 9 bytes are
+        dropped, and the next message is taken for what it is."""
+        for size in range(1, 10):
+            with self.subTest(size=size):
+                self.host.write(pack(ccid.GET_STATUS, 0, 99)[:size])
+                self.assertEqual(self.host.slot_status().verdict, (SLOT_STATUS, ACTIVE, 0))
+                self.works()
+
+    def test_one_byte_each_way(self):
+        """dwLength one less, or one more, than what follows."""
+        for data in (ECHO, b"", bytes(200)):
+            for off in (-1, 1):
+                if data or off > 0:
+                    with self.subTest(size=len(data), off=off):
+                        self.check_length(data, len(data) + off)
+
+    def check_length(self, data, length):
+        seq = self.host.command(ccid.XFR_BLOCK, 0, data, length=length)
+        reply = self.host.final(seq)
+        self.assertEqual(reply.verdict, (DATA_BLOCK, FAILED | ACTIVE, BAD_LENGTH))
+        self.assertEqual(reply.data, b"")
+        self.works()
+
+    def test_enormous(self):
+        for length in (0xFFFFFFF0, 0xFFFFFFFF, 1 << 31, ccid.MESSAGE_MAX - 9):
+            with self.subTest(length=length):
+                self.check_length(ECHO, length)
+
+    def test_length_where_none_belongs(self):
+        """Commands without data that have some."""
+        for kind in (ccid.GET_STATUS, ccid.POWER_ON, ccid.POWER_OFF, ccid.GET_PARAMETERS,
+                     ccid.RESET_PARAMETERS):
+            with self.subTest(kind=kind):
+                reply = self.host.ask(kind, 0, b"x")
+                self.assertEqual((reply.status, reply.error), (FAILED | ACTIVE, BAD_LENGTH))
+        self.works()
+
+    def test_longest(self):
+        """The longest command and the longest response there are."""
+        command = vscard.echo_command(9, bytes(i & 0xFF for i in range(65535)), 65536)
+        self.assertEqual(len(command), 65544)
+        round_trip(self.host, self.client, command)
+
+    def test_one_more_than_longest(self):
+        reply = self.host.final(self.host.command(ccid.XFR_BLOCK, 0, bytes(65545)))
+        self.assertEqual(reply.verdict, (DATA_BLOCK, FAILED | ACTIVE, BAD_LENGTH))
+        self.works()
+
+    def test_far_more_than_longest(self):
+        """A message that goes on and on, in transfers of whole packets."""
+        size = self.host.out.max_packet
+        head = pack(ccid.XFR_BLOCK, 0, self.host.next_seq(), b"", length=1 << 24)
+        self.host.write(head + bytes(size * 100 - len(head)))
+        for _ in range(40):
+            self.host.write(bytes(size * 100))
+        self.host.write(b"")
+        reply = self.host.final(self.host.seq)
+        self.assertEqual(reply.verdict, (DATA_BLOCK, FAILED | ACTIVE, BAD_LENGTH))
+        self.works()
+
+
+class Packets(ReaderCase):
+    """Messages and replies whose length is a multiple of the packet size."""
+
+    def test_out_without_zero_length_packet(self):
+        """A host may leave it out where dwLength says all."""
+        for total in (64, 128, 512, 1024, 4096):
+            for zero in (False, True):
+                with self.subTest(total=total, zero=zero):
+                    self.check_out(total, zero)
+
+    def check_out(self, total, zero):
+        extended = total > 200
+        data = bytes(total - ccid.HEADER - (9 if extended else 6))
+        command = vscard.echo_command(2, data, 5, extended)
+        message = pack(ccid.XFR_BLOCK, 0, self.host.next_seq(), command)
+        self.assertEqual(len(message), total)
+        self.host.write(message, zero)
+        self.serve(self.host.seq)
+        self.works()
+
+    def test_out_in_pieces(self):
+        """One message in several transfers of whole packets, as drivers do
+        whose transfers are bounded."""
+        size = self.host.out.max_packet
+        command = vscard.echo_command(2, bytes(size * 3), 5, True)
+        message = pack(ccid.XFR_BLOCK, 0, self.host.next_seq(), command)
+        for at in range(0, len(message), size):
+            self.host.write(message[at:at + size])
+        self.serve(self.host.seq)
+
+    def test_zero_length_packets(self):
+        """Empty transfers say nothing."""
+        for _ in range(50):
+            self.host.write(b"")
+        self.works()
+
+    def test_in(self):
+        """Replies of whole packets, one short and one long of it."""
+        for total in (63, 64, 65, 127, 128, 511, 512, 513, 1024, 4096):
+            with self.subTest(total=total):
+                ne = total - ccid.HEADER - 2
+                round_trip(self.host, self.client, vscard.echo_command(0, b"", ne, True))
+                self.works()
+
+    def test_in_by_packets(self):
+        """Read a packet at a time, a reply ends by a short or an empty one."""
+        for total in (63, 64, 128, 512, 1024, 1025):
+            with self.subTest(total=total):
+                self.check_in_by_packets(total)
+
+    def check_in_by_packets(self, total):
+        size = self.host.into.max_packet
+        command = vscard.echo_command(0, b"", total - ccid.HEADER - 2, True)
+        seq = self.host.start(command)
+        self.client.serve_one()
+        parts = []
+        while not parts or len(parts[-1]) == size:
+            status, data = self.host.usb.bulk_in(self.host.into.address, size)
+            self.assertEqual(status, usbredir.OK)
+            parts.append(data)
+        reply = ccid.unpack(b"".join(parts))
+        self.assertEqual((reply.seq, reply.verdict), (seq, (DATA_BLOCK, ACTIVE, 0)))
+        self.assertEqual(reply.data, vscard.echo_answer(command))
+        self.assertEqual(len(parts), total // size + 1)
+
+
+# Commands this reader does not have.
+UNSUPPORTED = (ccid.SECURE, ccid.T0_APDU, ccid.ESCAPE, ccid.MECHANICAL)
+UNKNOWN = (0x00, 0x60, 0x64, 0x66, 0x70, 0x74, 0x7F, 0x80, 0x81, 0xFF)
+OPCODES = tuple(ccid.ANSWERS)
+
+
+class Commands(ReaderCase):
+    """Commands in the wrong place or of the wrong kind."""
+
+    def test_wrong_slot(self):
+        for slot in (1, 2, 15, 16, 0x7F, 0xFF):
+            for kind in OPCODES:
+                with self.subTest(slot=slot, kind=kind):
+                    reply = self.host.ask(kind, slot)
+                    self.assertEqual((reply.status, reply.error), (FAILED | ABSENT, BAD_SLOT))
+                    self.assertEqual(reply.data, b"")
+        self.works()
+
+    def test_unsupported(self):
+        for kind in UNSUPPORTED + UNKNOWN:
+            with self.subTest(kind=kind):
+                reply = self.host.ask(kind)
+                self.assertEqual((reply.status, reply.error), (FAILED | ACTIVE, NOT_SUPPORTED))
+                self.assertEqual(reply.data, b"")
+        self.works()
+
+    def test_not_powered(self):
+        self.assertEqual(self.host.power_off().verdict, (SLOT_STATUS, INACTIVE, 0))
+        reply = self.host.final(self.host.start(ECHO))
+        self.assertEqual((reply.type, reply.status), (DATA_BLOCK, FAILED | INACTIVE))
+        self.assertIn(reply.error, (ICC_MUTE, ccid.HW_ERROR))
+        power_on(self.host)
+        self.works()
+
+    def test_no_card(self):
+        self.client.remove()
+        self.host.wait_icc(ABSENT)
+        for kind, answer in ((ccid.POWER_ON, DATA_BLOCK), (ccid.XFR_BLOCK, DATA_BLOCK)):
+            with self.subTest(kind=kind):
+                reply = self.host.ask(kind, 0, ECHO if kind == ccid.XFR_BLOCK else b"")
+                self.assertEqual(reply.verdict, (answer, FAILED | ABSENT, ICC_MUTE))
+        self.assertEqual(self.host.slot_status().verdict, (SLOT_STATUS, ABSENT, 0))
+
+    def test_power_select(self):
+        """bPowerSelect 0 to 3 are voltages (6.1.1); more is offset 7's error."""
+        for select in (4, 0x80, 0xFF):
+            with self.subTest(select=select):
+                reply = self.host.ask(ccid.POWER_ON, 0, b"", bytes([select, 0, 0]))
+                self.assertEqual(reply.verdict, (DATA_BLOCK, FAILED | ACTIVE, 7))
+        self.works()
+
+    def test_level_parameter(self):
+        """This reader takes an APDU whole: wLevelParameter, at offset 8, is 0
+        (6.1.4); chained parts are refused, not guessed at."""
+        for level in (1, 2, 3, 0x10, 0xFFFF):
+            with self.subTest(level=level):
+                special = b"\0" + struct.pack("<H", level)
+                reply = self.host.ask(ccid.XFR_BLOCK, 0, ECHO, special)
+                self.assertEqual(reply.verdict, (DATA_BLOCK, FAILED | ACTIVE, 8))
+        self.works()
+
+    def test_commands_that_are_no_apdu(self):
+        for size in (0, 1, 2, 3):
+            with self.subTest(size=size):
+                reply = self.host.ask(ccid.XFR_BLOCK, 0, ECHO[:size])
+                self.assertEqual((reply.type, reply.status), (DATA_BLOCK, FAILED | ACTIVE))
+                self.assertEqual(reply.data, b"")
+        self.works()
+
+    def test_parameters(self):
+        reply = self.host.parameters()
+        self.assertEqual((reply.verdict, reply.special), ((ccid.PARAMETERS, ACTIVE, 0), 1))
+        self.assertEqual(len(reply.data), 7)
+        again = self.host.ask(ccid.SET_PARAMETERS, 0, reply.data, b"\1\0\0")
+        self.assertEqual((again.verdict, again.data), ((ccid.PARAMETERS, ACTIVE, 0), reply.data))
+
+    def test_parameters_of_wrong_size(self):
+        for protocol, right in ((0, 5), (1, 7)):
+            for size in (0, 1, right - 1, right + 1, 64, 255):
+                with self.subTest(protocol=protocol, size=size):
+                    reply = self.host.ask(ccid.SET_PARAMETERS, 0, bytes(size),
+                                          bytes([protocol, 0, 0]))
+                    self.assertEqual((reply.type, reply.status), (ccid.PARAMETERS, FAILED))
+                    # The card is T=1: of T=0 the protocol is wrong already.
+                    self.assertEqual(reply.error, BAD_LENGTH if protocol else 7)
+        self.works()
+
+    def test_parameters_of_no_protocol(self):
+        for protocol in (2, 3, 0x80, 0xFF):
+            with self.subTest(protocol=protocol):
+                reply = self.host.ask(ccid.SET_PARAMETERS, 0, bytes(7), bytes([protocol, 0, 0]))
+                self.assertEqual(reply.verdict, (ccid.PARAMETERS, FAILED | ACTIVE, 7))
+
+    def test_random_messages(self):
+        """One answer for each message with a header, whatever is in it."""
+        chance = random.Random(7)
+        for _ in range(500):
+            data = chance.randbytes(chance.choice((0, 0, 1, 5, 7, 30)))
+            kind = chance.choice(OPCODES + UNKNOWN + (chance.randrange(256),))
+            if kind in (ccid.XFR_BLOCK, ccid.ABORT):
+                continue
+            seq = self.host.command(kind, chance.choice((0, 0, 1)), data, chance.randbytes(3),
+                                    chance.choice((None, None, chance.randrange(1 << 32))))
+            reply = self.host.reply()
+            self.assertEqual(reply.seq, seq)
+        self.host.power_off()
+        power_on(self.host)
+        self.works()
+
+
+class Several(ReaderCase):
+    """More than one command at a time."""
+
+    def test_second_command_while_pending(self):
+        """The slot is busy for all but Abort; the first still gets its own."""
+        seq = self.host.start(ECHO)
+        for kind in OPCODES:
+            if kind in UNSUPPORTED + (ccid.ABORT,):
+                continue
+            with self.subTest(kind=kind):
+                self.check_busy(kind)
+        self.serve(seq)
+        self.works()
+
+    def check_busy(self, kind):
+        second = self.host.command(kind, 0, ECHO if kind == ccid.XFR_BLOCK else b"")
+        reply = self.host.reply()
+        while reply.status & 0xC0 == ccid.TIME_EXTENSION:
+            reply = self.host.reply()
+        self.assertEqual((reply.seq, reply.verdict),
+                         (second, (ccid.ANSWERS[kind], FAILED | ACTIVE, SLOT_BUSY)))
+
+    def test_same_sequence_number(self):
+        seq = self.host.start(ECHO)
+        self.host.command(ccid.XFR_BLOCK, 0, ECHO, seq=seq)
+        self.assertEqual(self.host.final(seq).verdict, (DATA_BLOCK, FAILED | ACTIVE, SLOT_BUSY))
+        self.serve(seq)
+        self.works()
+
+    def test_nine_unread_answers(self):
+        """Nine commands, no IN transfer: all answers come, in order."""
+        self.check_unread(9)
+
+    def test_many_unread_answers(self):
+        """A host that reads nothing for long is held up or served, but
+        neither forgotten nor fed with another's answers."""
+        self.check_unread(200)
+
+    def check_unread(self, count):
+        usb, seqs, sent = self.host.usb, [], []
+        for _ in range(count):
+            seqs.append(self.host.next_seq())
+            sent.append(usb.submit_out(self.host.out.address,
+                                       pack(ccid.GET_STATUS, 0, seqs[-1])))
+        for seq in seqs:
+            self.assertEqual(self.host.final(seq).verdict, (SLOT_STATUS, ACTIVE, 0))
+        for ident in sent:
+            self.assertEqual(usb.take_bulk(ident)[:2], (usbredir.OK, 10))
+        self.works()
+
+    def test_unread_answer_survives_cancel(self):
+        """A cancelled IN transfer takes no answer with it."""
+        for _ in range(50):
+            ident = self.host.usb.submit_in(self.host.into.address, ccid.MESSAGE_MAX)
+            self.host.usb.cancel(ident)
+            status, _, data = self.host.usb.take_bulk(ident)
+            self.assertEqual((status, data), (usbredir.CANCELLED, b""))
+            self.assertEqual(self.host.slot_status().verdict, (SLOT_STATUS, ACTIVE, 0))
+        self.works()
+
+    def test_time_extension(self):
+        """A card that takes its time: the host hears of it before 3 s."""
+        seq = self.host.start(ECHO)
+        for _ in range(2):
+            reply = self.host.reply(limit=2.5)
+            self.assertEqual((reply.type, reply.seq, reply.status & 0xC0),
+                             (DATA_BLOCK, seq, ccid.TIME_EXTENSION))
+            self.assertGreaterEqual(reply.error, 1)
+        self.serve(seq)
+
+
+class Aborts(ReaderCase):
+    """Abort takes a control request and a bulk message, in either order
+    (5.3.1); the card's late answer goes nowhere."""
+
+    def late_answer(self):
+        """The card answers what was aborted; then all is as usual."""
+        self.client.answer(b"\xee\xee\x90\x00")
+        self.works()
+
+    def test_control_first(self):
+        seq = self.host.start(ECHO)
+        self.client.take_command()
+        number = self.host.next_seq()
+        self.assertEqual(self.host.abort_request(0, number), usbredir.OK)
+        self.host.command(ccid.ABORT, seq=number)
+        self.check_aborted(seq, number)
+        self.late_answer()
+
+    def test_bulk_first(self):
+        seq = self.host.start(ECHO)
+        self.client.take_command()
+        number = self.host.next_seq()
+        self.host.command(ccid.ABORT, seq=number)
+        self.assertEqual(self.host.abort_request(0, number), usbredir.OK)
+        self.check_aborted(seq, number)
+        self.late_answer()
+
+    def check_aborted(self, seq, number):
+        """The command fails with CMD_ABORTED, the Abort succeeds, once each."""
+        verdicts = {}
+        while len(verdicts) < 2:
+            reply = self.host.reply()
+            if reply.status & 0xC0 != ccid.TIME_EXTENSION:
+                self.assertNotIn(reply.seq, verdicts)
+                verdicts[reply.seq] = reply.verdict
+        self.assertEqual(verdicts, {seq: (DATA_BLOCK, FAILED | ACTIVE, ABORTED),
+                                    number: (SLOT_STATUS, ACTIVE, 0)})
+        self.assertEqual(self.host.slot_status().verdict, (SLOT_STATUS, ACTIVE, 0))
+
+    def test_commands_between(self):
+        """After the control request all but its Abort fail with CMD_ABORTED."""
+        number = self.host.next_seq()
+        self.assertEqual(self.host.abort_request(0, number), usbredir.OK)
+        for kind in (ccid.GET_STATUS, ccid.XFR_BLOCK, ccid.POWER_ON):
+            reply = self.host.ask(kind, 0, ECHO if kind == ccid.XFR_BLOCK else b"")
+            self.assertEqual(reply.verdict, (ccid.ANSWERS[kind], FAILED | ACTIVE, ABORTED))
+        self.host.command(ccid.ABORT, seq=number)
+        self.assertEqual(self.host.final(number).verdict, (SLOT_STATUS, ACTIVE, 0))
+        self.works()
+
+    def test_nothing_pending(self):
+        for first in ("control", "bulk"):
+            with self.subTest(first=first):
+                number = self.host.next_seq()
+                if first == "bulk":
+                    self.host.command(ccid.ABORT, seq=number)
+                self.assertEqual(self.host.abort_request(0, number), usbredir.OK)
+                if first == "control":
+                    self.host.command(ccid.ABORT, seq=number)
+                self.assertEqual(self.host.final(number).verdict, (SLOT_STATUS, ACTIVE, 0))
+                self.works()
+
+    def test_wrong_slot(self):
+        for slot in (1, 16, 0xFF):
+            with self.subTest(slot=slot):
+                self.assertEqual(self.host.abort_request(slot, 9), usbredir.STALL)
+                self.works()
+
+    def test_over_and_over(self):
+        """Commands aborted in a row: every answer finds its own command."""
+        for turn in range(20):
+            seq = self.host.start(vscard.echo_command(turn, b"x", 4))
+            number = self.host.next_seq()
+            self.host.abort_request(0, number)
+            self.host.command(ccid.ABORT, seq=number)
+            self.check_aborted(seq, number)
+            self.client.take_command()
+            self.client.answer(bytes([turn]) * 4 + b"\x90\x00")
+        self.works()
+
+    def test_answered_after_next_command(self):
+        """The late answer comes when the next command waits already."""
+        seq = self.host.start(ECHO)
+        self.client.take_command()
+        number = self.host.next_seq()
+        self.host.abort_request(0, number)
+        self.host.command(ccid.ABORT, seq=number)
+        self.check_aborted(seq, number)
+        after = self.host.start(ECHO)
+        self.client.answer(b"\xee\x90\x00")
+        self.serve(after)
+
+
+class Controls(ReaderCase):
+    """Control transfers a device of this kind does not answer."""
+
+    def test_unknown_requests(self):
+        for kind in (0x00, 0x80, 0x21, 0xA1, 0x40, 0xC0, 0x22, 0xA2, 0x02, 0x82, 0x1F, 0xFF):
+            for request in (0x04, 0x0D, 0x20, 0x7F, 0xFF):
+                with self.subTest(kind=kind, request=request):
+                    status, data = self.host.usb.control(kind, request, 0, 0,
+                                                         length=8 if kind & 0x80 else 0)
+                    self.assertEqual((status, data), (usbredir.STALL, b""))
+        self.works()
+
+    def test_wrong_lengths(self):
+        """wLength says one thing, the packet has another."""
+        for says, has in ((0xFFFF, 0), (8, 0), (0, 8), (8, 7), (1, 4096)):
+            with self.subTest(says=says, has=has):
+                self.check_control_out(says, has)
+        self.rig.check_other()
+
+    def check_control_out(self, says, has):
+        """It may end the conversation; a new host is well then."""
+        usb = self.host.usb
+        setup = (0x21, ccid.REQUEST_ABORT, 0, 0, says)
+        try:
+            usb.stream.send(usb.pack_control(setup, bytes(has), usb.next_id()))
+            self.assertEqual(self.host.slot_status().type, SLOT_STATUS)
+        except Closed:
+            self.rig.new_host()
+            self.host = self.rig.host
+            power_on(self.host)
+
+    def test_descriptors_cut(self):
+        """Any wLength of a descriptor request brings that much at most."""
+        for value in (0x0100, 0x0200, 0x0300, 0x0301):
+            _, whole = self.host.usb.control(0x80, 6, value, 0, length=0xFFFF)
+            for length in (0, 1, 2, 7, 8, 9, len(whole), len(whole) + 1):
+                with self.subTest(value=value, length=length):
+                    status, data = self.host.usb.control(0x80, 6, value, 0, length=length)
+                    self.assertEqual((status, data), (usbredir.OK, whole[:length]))
+
+    def test_missing_descriptors(self):
+        for value in (0x0000, 0x02FF, 0x03FE, 0x0F00, 0xFF00):
+            with self.subTest(value=value):
+                status, _ = self.host.usb.control(0x80, 6, value, 0, length=255)
+                self.assertEqual(status, usbredir.STALL)
+
+    def test_configurations(self):
+        status, value = self.host.usb.set_configuration(7)
+        self.assertNotEqual(status, usbredir.OK)
+        self.assertEqual(self.host.usb.get_configuration(), (usbredir.OK, 1))
+        status, *_ = self.host.usb.set_alt_setting(3, 9)
+        self.assertNotEqual(status, usbredir.OK)
+        self.works()
+
+    def test_reset(self):
+        """A bus reset in the middle of a command: no answer, a new start."""
+        self.host.start(ECHO)
+        self.client.take_command()
+        self.host.usb.send(usbredir.RESET, b"", 0)
+        self.host.pending = None
+        self.assertEqual(self.host.usb.set_configuration(1), (usbredir.OK, 1))
+        self.host.usb.start_interrupts(self.host.interrupt.address)
+        self.client.answer(b"\xee\x90\x00")
+        power_on(self.host)
+        self.works()
+
+
+class Usbredir(ReaderCase):
+    """Bytes that are not usbredir, or that are it in the wrong place."""
+
+    def fresh(self, sends):
+        """A new host that says `sends` after a good opening; then the
+        conversation may end, and a good host finds the same card."""
+        host = self.rig.host
+        host.usb.stream.send_anyway(sends(host.usb))
+        self.rig.check_other()
+        self.rig.new_host()
+        self.host = self.rig.host
+        power_on(self.host)
+        self.works()
+
+    def test_unknown_types(self):
+        for kind in (28, 50, 99, 105, 1 << 16, 1 << 31, (1 << 32) - 1):
+            for body in (b"", bytes(8)):
+                with self.subTest(type=kind, size=len(body)):
+                    self.fresh(lambda usb: usb.pack(kind, body, 5) * 3)
+
+    def test_packets_of_the_other_side(self):
+        for kind in (usbredir.DEVICE_CONNECT, usbredir.INTERFACE_INFO, usbredir.EP_INFO,
+                     usbredir.CONFIGURATION_STATUS, usbredir.DEVICE_DISCONNECT,
+                     usbredir.ISO_STREAM_STATUS, usbredir.BULK_RECEIVING_STATUS):
+            with self.subTest(type=kind):
+                self.fresh(lambda usb: usb.pack(kind, bytes(160), 5))
+
+    def test_lengths(self):
+        for kind in (*range(28), *range(100, 105)):
+            for length in (1 << 31, (1 << 32) - 1, 1 << 27):
+                with self.subTest(type=kind, length=length):
+                    self.fresh(lambda usb: usb.pack(kind, b"", 5, length) + bytes(200))
+
+    def test_short_headers(self):
+        """Bodies shorter and longer than their type has."""
+        for kind in (*range(28), *range(100, 105)):
+            for size in (0, 1, 3, 5, 300):
+                self.rig.host.usb.stream.send_anyway(
+                    self.rig.host.usb.pack(kind, bytes(size), 7))
+                self.rig.new_host()
+            with self.subTest(type=kind):
+                self.fresh(lambda usb: b"")
+
+    def test_endpoints_that_are_not(self):
+        for endpoint in (0x00, 0x80, 0x0F, 0x8F, 0x7F, 0xFF):
+            with self.subTest(endpoint=endpoint):
+                self.fresh(lambda usb: usb.pack_bulk(endpoint, 64,
+                                                     b"" if endpoint & 0x80 else bytes(64), 5))
+                self.fresh(lambda usb: usb.pack(usbredir.START_INTERRUPT_RECEIVING,
+                                                bytes([endpoint]), 5))
+
+    def test_wrong_bulk_lengths(self):
+        """The bulk header says one thing, the packet another."""
+        for says, has in ((0, 64), (64, 0), (0xFFFF, 10), (1 << 31, 10), ((1 << 32) - 1, 0)):
+            with self.subTest(says=says, has=has):
+                out, into = self.host.out.address, self.host.into.address
+                self.fresh(lambda usb: usb.pack_bulk(out, says, bytes(has), 5))
+                self.fresh(lambda usb: usb.pack_bulk(into, says, bytes(has), 5))
+
+    def test_repeated_ids(self):
+        """One id for many transfers: each ends, nobody is confused."""
+        usb, into = self.host.usb, self.host.into.address
+        usb.stream.send(usb.pack_bulk(into, ccid.MESSAGE_MAX, b"", 4242) * 3)
+        usb.cancel(4242)
+        usb.cancel(4242)
+        usb.cancel(999999)
+        self.fresh(lambda usb: b"")
+
+    def test_ten_thousand_in_transfers(self):
+        """They all wait, or what is too much is refused; cancelled, each ends
+        once and the reader works."""
+        usb, into = self.host.usb, self.host.into.address
+        idents = [usb.next_id() for _ in range(10000)]
+        usb.stream.send(b"".join(usb.pack_bulk(into, 64, b"", ident) for ident in idents))
+        self.rig.check_other()
+        for start in range(0, len(idents), 1000):
+            part = idents[start:start + 1000]
+            usb.stream.send(b"".join(usb.pack(usbredir.CANCEL_DATA_PACKET, b"", ident)
+                                     for ident in part))
+            self.take_ends(set(part))
+        self.works()
+
+    def take_ends(self, left):
+        while left:
+            packet = self.host.usb.take(lambda packet: packet.type == usbredir.BULK_PACKET)
+            endpoint, status, _, data = self.host.usb.split_bulk(packet)
+            self.assertEqual((endpoint, data), (self.host.into.address, b""))
+            self.assertNotEqual(status, usbredir.OK)
+            left.remove(packet.id)
+
+    def test_hello_cut_at_every_byte(self):
+        self.rig.host.close()
+        hello = usbredir.pack_hello()
+        for cut in range(len(hello) + 1):
+            with connect(self.rig.appliance.usb(0)) as stream:
+                stream.send(hello[:cut])
+        self.rig.new_host()
+        self.host = self.rig.host
+        power_on(self.host)
+
+    def test_packet_cut_at_every_byte(self):
+        """A command's transfer, cut: no card hears half a command."""
+        message = pack(ccid.XFR_BLOCK, 0, 1, ECHO)
+        size = len(self.host.usb.pack_bulk(self.host.out.address, len(message), message, 5))
+        for cut in range(size):
+            usb = self.rig.host.usb
+            usb.stream.send(usb.pack_bulk(self.host.out.address, len(message), message,
+                                          5)[:cut])
+            self.rig.new_host()
+        self.fresh(lambda usb: b"")
+
+    def test_bad_hellos(self):
+        self.rig.host.close()
+        whole = usbredir.pack_hello()
+        for hello in (bytes(80), b"\xff" * 80, whole[:4] + b"\xff" * 4 + whole[8:],
+                      whole[:4] + b"\0\0\0\0" + whole[8:], whole[:4] + b"\x01\0\0\0" + whole[8:],
+                      whole * 3, b"\1" + whole[1:], whole[:12] + b"\xff" * 68,
+                      b"GET / HTTP/1.1\r\n\r\n"):
+            with self.subTest(hello=hello[:16]):
+                with connect(self.rig.appliance.usb(0)) as stream:
+                    stream.send_anyway(hello)
+                    self.rig.check_other()
+        self.rig.new_host()
+        self.host = self.rig.host
+        power_on(self.host)
+
+    def test_few_caps(self):
+        """Peers without each of the capabilities, and without any."""
+        self.rig.host.close()
+        choices = [()] + [tuple(set(usbredir.CAPS) - {cap}) for cap in usbredir.CAPS]
+        for caps in choices:
+            with self.subTest(caps=caps):
+                self.check_caps(caps)
+        self.rig.host = CcidHost(self.rig.appliance.usb(0)).open()
+        self.host = self.rig.host
+        power_on(self.host)
+
+    def check_caps(self, caps):
+        """Served, or refused by the end of the conversation."""
+        try:
+            with CcidHost(self.rig.appliance.usb(0), caps) as host:
+                host.open()
+                power_on(host)
+                round_trip(host, self.client, ECHO)
+        except Closed:
+            pass
+        self.rig.check_other()
+
+    def test_garbage(self):
+        for seed in range(100):
+            chance = random.Random(seed)
+            self.rig.host.usb.stream.send_anyway(chance.randbytes(chance.randrange(1, 400)))
+            self.rig.new_host()
+        self.fresh(lambda usb: b"")
+
+    def test_mutations(self):
+        """Good packets with a byte changed."""
+        for seed in range(150):
+            chance, usb = random.Random(seed), self.rig.host.usb
+            message = pack(chance.choice(OPCODES), 0, seed, ECHO)
+            data = bytearray(usb.pack_bulk(self.host.out.address, len(message), message, 5)
+                             + usb.pack_bulk(self.host.into.address, 300, b"", 6)
+                             + usb.pack_control((0xA1, 2, 0, 0, 4), b"", 7))
+            data[chance.randrange(len(data))] = chance.randrange(256)
+            usb.stream.send_anyway(bytes(data))
+            self.rig.new_host()
+        self.client.close()
+        self.rig.host.wait_icc(ABSENT)
+        self.client = self.rig.client_with_card()
+        self.works()
+
+    def test_stops_reading(self):
+        """A host that sends requests and reads no answer holds up nobody."""
+        usb = self.host.usb
+        request = usb.pack_control((0x80, 6, 0x0200, 0, 255), b"", 5)
+        with self.assertRaises((Late, Closed)):
+            for _ in range(4000):
+                usb.stream.send(request * 1000, limit=2)
+        for _ in range(20):
+            self.rig.check_other()
+        self.rig.new_host()
+        self.host = self.rig.host
+        power_on(self.host)
+
+    def test_gone_in_mid_command(self):
+        """The next host hears nothing of the last one's command."""
+        self.host.start(ECHO)
+        self.client.take_command()
+        self.rig.new_host()
+        self.host = self.rig.host
+        power_on(self.host)
+        after = self.host.start(vscard.echo_command(8, b"", 3))
+        self.client.answer(b"\xee\x90\x00")
+        self.serve(after)
+
+
+class Memory(unittest.TestCase):
+    """What hostile hosts leave behind, in the normal build."""
+
+    WARM_UP, MEASURED = 100, 300
+    GROWTH_KIB = 512
+
+    def setUp(self):
+        self.rig = Rig(build=NORMAL)
+        self.addCleanup(self.rig.close)
+
+    def converse(self, seed):
+        chance = random.Random(seed)
+        usb, out = self.rig.host.usb, self.rig.host.out.address
+        head = pack(ccid.XFR_BLOCK, 0, 1, b"", length=60000)
+        usb.stream.send_anyway(chance.choice((
+            usb.pack_bulk(out, 64000, head + bytes(64000 - len(head)), 5),
+            b"".join(usb.pack_bulk(self.rig.host.into.address, 65554, b"", 100 + i)
+                     for i in range(500)),
+            usb.pack(chance.randrange(110), bytes(chance.randrange(200)), 5),
+            usb.pack_control((0x80, 6, 0x0200, 0, 255), b"", 5) * 200,
+            usb.pack(usbredir.BULK_PACKET, b"", 5, 1 << 26) + bytes(100000),
+            chance.randbytes(300),
+        )))
+        self.rig.new_host()
+
+    def test_hostile_hosts(self):
+        for seed in range(self.WARM_UP):
+            self.converse(seed)
+        self.rig.check()
+        before, files = self.rig.appliance.private_kib(), self.rig.appliance.open_files()
+        for seed in range(self.MEASURED):
+            self.converse(self.WARM_UP + seed)
+        self.rig.check()
+        after = self.rig.appliance.private_kib()
+        print(f"# hostile hosts: {before} KiB, after {self.MEASURED} more conversations "
+              f"{after} KiB", flush=True)
+        self.assertLess(after - before, self.GROWTH_KIB)
+        self.assertLessEqual(self.rig.appliance.open_files(), files)
+
+    def test_unread(self):
+        """What one host can make the reader hold: answers it does not read
+        and transfers it does not end are bounded."""
+        before = self.rig.appliance.private_kib()
+        usb = self.rig.host.usb
+        status = pack(ccid.GET_STATUS, 0, 1)
+        with self.assertRaises((Late, Closed)):
+            for _ in range(2000):
+                usb.stream.send(usb.pack_bulk(self.rig.host.out.address, 10, status, 5) * 1000,
+                                limit=1)
+        held = self.rig.appliance.private_kib()
+        self.rig.check_other()
+        self.rig.new_host()
+        self.rig.check()
+        print(f"# a host that reads nothing: {before} KiB, held {held} KiB", flush=True)
+        self.assertLess(held - before, 4096)
+
+
+if __name__ == "__main__":
+    unittest.main()

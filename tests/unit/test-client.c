@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The client session over its transcripts, and against hosts that never
+ * answer or never stop.
+ */
+
+#include "tests/unit/transcript.h"
+#include "vscard/client.h"
+
+static void *make(VscOrder order, unsigned n)
+{
+	(void)n;
+	return vsc_client_new(order, 0);
+}
+
+static void drop(void *machine)
+{
+	vsc_client_free(machine);
+}
+
+static void message(void *machine, const VscMessage *msg)
+{
+	vsc_client_message(machine, msg);
+}
+
+static void closed(void *machine)
+{
+	vsc_client_closed(machine);
+}
+
+static VscOutcome parse_outcome(const char *word)
+{
+	return strcmp(word, "ok") == 0	      ? VSC_OUTCOME_OK
+	       : strcmp(word, "no-card") == 0 ? VSC_OUTCOME_NO_CARD
+					      : VSC_OUTCOME_MUTE;
+}
+
+static void request(void *machine, char **words)
+{
+	VscClient *client = machine;
+	const char *what = words[0];
+	uint32_t slot = words[1] != NULL ? (uint32_t)atoi(words[1]) : 0;
+
+	if (strcmp(what, "opened") == 0) {
+		vsc_client_opened(client);
+	} else if (strcmp(what, "closed") == 0) {
+		vsc_client_closed(client);
+	} else if (strcmp(what, "reader-added") == 0) {
+		vsc_client_reader_added(client, slot, words[2]);
+	} else if (strcmp(what, "reader-removed") == 0) {
+		vsc_client_reader_removed(client, slot);
+	} else if (strcmp(what, "card-removed") == 0) {
+		vsc_client_card_removed(client, slot);
+	} else if (strcmp(what, "card-inserted") == 0) {
+		g_autoptr(GByteArray) atr = hex_bytes(words[2]);
+
+		vsc_client_card_inserted(client, slot, vmc_span(atr->data, atr->len));
+	} else {
+		g_autoptr(GByteArray) response = hex_bytes(words[4] != NULL ? words[4] : "");
+
+		assert_string_equal(what, "answer");
+		vsc_client_answer(client, slot, (VscToken)atoi(words[2]), parse_outcome(words[3]),
+				  vmc_span(response->data, response->len));
+	}
+}
+
+static char *next(void *machine, VscOrder order)
+{
+	VscClientAction a;
+	GString *line;
+
+	if (!vsc_client_next(machine, &a))
+		return NULL;
+	switch (a.kind) {
+	case VSC_CLIENT_SEND:
+		return sent_line(order, a.type, a.reader_id, a.data);
+	case VSC_CLIENT_READY:
+		return g_strdup_printf("! ready %x", a.caps);
+	case VSC_CLIENT_READER_TAKEN:
+		return g_strdup_printf("! taken %u", a.slot);
+	case VSC_CLIENT_READER_REFUSED:
+		return g_strdup_printf("! refused %u %u", a.slot, (unsigned)a.code);
+	case VSC_CLIENT_TRANSMIT:
+		line = g_string_new(NULL);
+		g_string_printf(line, "! transmit %u %u ", a.slot, a.token);
+		append_hex(line, a.data);
+		return g_string_free(line, FALSE);
+	case VSC_CLIENT_CLOSE:
+		return g_strdup_printf("! close %.*s", (int)a.data.len,
+				       (const char *)a.data.data);
+	case VSC_CLIENT_NOTE:
+		return g_strdup_printf("! note %.*s", (int)a.data.len,
+				       (const char *)a.data.data);
+	}
+	return NULL;
+}
+
+static const SessionClass client_class = { "client", make,    drop, message,
+					   request,  closed, next };
+
+static void test_transcripts(void **state)
+{
+	(void)state;
+	assert_true(run_transcripts(&client_class) >= 10);
+}
+
+static const uint8_t atr[] = { 0x3b, 0x00 };
+static const uint8_t ours[] = { 'V', 'S', 'C', 'D', 0, 0, 0, 2, 0x80, 0, 0, 0 };
+static const uint8_t success[4];
+
+/* A client whose one card the host knows. */
+static VscClient *ready_client(void)
+{
+	VscClient *client = vsc_client_new(VSC_ORDER_BIG, 0);
+	VscClientAction a;
+
+	vsc_client_reader_added(client, 0, "A");
+	vsc_client_card_inserted(client, 0, vmc_span(atr, sizeof(atr)));
+	vsc_client_opened(client);
+	vsc_client_message(client, &(VscMessage){ .type = VSC_TYPE_INIT,
+						  .payload = vmc_span(ours, sizeof(ours)) });
+	for (unsigned i = 0; i < 2; i++)
+		vsc_client_message(client,
+				   &(VscMessage){ .type = VSC_TYPE_ERROR,
+						  .payload = vmc_span(success, 4) });
+	while (vsc_client_next(client, &a))
+		;
+	return client;
+}
+
+static unsigned count(VscClient *client, VscClientActionKind kind)
+{
+	VscClientAction a;
+	unsigned n = 0;
+
+	while (vsc_client_next(client, &a))
+		n += a.kind == kind;
+	return n;
+}
+
+/* A host that answers nothing does not make the client grow, and when it wakes
+ * up the client is still of this world. */
+static void test_silent_host(void **state)
+{
+	g_autoptr(VscClient) client = ready_client();
+
+	(void)state;
+	for (unsigned i = 0; i < 1000; i++) {
+		vsc_client_card_removed(client, 0);
+		vsc_client_card_inserted(client, 0, vmc_span(atr, sizeof(atr)));
+	}
+	assert_int_equal(count(client, VSC_CLIENT_SEND), 2000);
+	for (unsigned i = 0; i < 2000; i++)
+		vsc_client_message(client,
+				   &(VscMessage){ .type = VSC_TYPE_ERROR,
+						  .payload = vmc_span(success, 4) });
+	count(client, VSC_CLIENT_NOTE);
+	vsc_client_message(client, &(VscMessage){ .type = VSC_TYPE_APDU,
+						  .payload = vmc_span(ours, 5) });
+	assert_int_equal(count(client, VSC_CLIENT_TRANSMIT), 1);
+}
+
+/* Commands without end are held, then answered, then too many. */
+static void test_flood(void **state)
+{
+	const VscMessage apdu = { .type = VSC_TYPE_APDU, .payload = vmc_span(ours, 5) };
+	g_autoptr(VscClient) client = ready_client();
+	unsigned closes = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 1000; i++) {
+		vsc_client_message(client, &apdu);
+		closes += count(client, VSC_CLIENT_CLOSE);
+	}
+	assert_int_equal(closes, 1);
+
+	vsc_client_opened(client);
+	assert_int_equal(count(client, VSC_CLIENT_SEND), 1);
+}
+
+/* Sixteen readers and more conversations than tokens would need. */
+static void test_many_readers(void **state)
+{
+	g_autoptr(VscClient) client = vsc_client_new(VSC_ORDER_BIG, 0);
+	unsigned taken = 0;
+
+	(void)state;
+	for (uint32_t slot = 0; slot < VSC_CLIENT_READERS_MAX; slot++)
+		vsc_client_reader_added(client, slot, "R");
+	vsc_client_opened(client);
+	vsc_client_message(client, &(VscMessage){ .type = VSC_TYPE_INIT,
+						  .payload = vmc_span(ours, sizeof(ours)) });
+	for (uint32_t id = 0; id < 100; id++) {
+		vsc_client_message(client,
+				   &(VscMessage){ .type = VSC_TYPE_ERROR,
+						  .reader_id = id,
+						  .payload = vmc_span(success, 4) });
+		taken += count(client, VSC_CLIENT_READER_TAKEN);
+	}
+	assert_int_equal(taken, VSC_CLIENT_READERS_MAX);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_transcripts), cmocka_unit_test(test_silent_host),
+		cmocka_unit_test(test_flood),	    cmocka_unit_test(test_many_readers),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
