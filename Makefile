@@ -43,6 +43,8 @@ DEB_libpcsclite := libpcsclite-dev
 DEB_libsystemd := libsystemd-dev
 
 LIBRARIES := vmc vscard ccid
+# Users before what they use.
+ARCHIVES := $(BUILD)/libccid.a $(BUILD)/libvscard.a $(BUILD)/libvmc.a
 PROGRAMS :=
 TEST_DEBS :=
 TEST_PACKAGES :=
@@ -99,9 +101,6 @@ $(BUILD)/lib$(1).a: $(call objects,$($(1)_SOURCES))
 	$$(call say,AR,$$@)rm -f $$@ && $(AR) rcs $$@ $$^
 endef
 $(foreach l,$(LIBRARIES),$(eval $(call library,$(l))))
-# Users before what they use.
-ARCHIVES := $(BUILD)/libccid.a $(BUILD)/libvscard.a $(BUILD)/libvmc.a
-
 define program
 $(BUILD)/$(1): $(call objects,$($(1)_SOURCES)) $(ARCHIVES)
 	$$(call say,LD,$$@)$(CC) $(ALL_LDFLAGS) -o $$@ $$^ $(PKG_LIBS)

@@ -21,7 +21,6 @@
 #define TRACE_MAX 3u
 
 struct ClientCommands {
-	int fd;
 	guint source; /* 0: the input has ended */
 	ClientCards *cards;
 	guint selected;
@@ -236,7 +235,6 @@ ClientCommands *client_commands_new(int fd, ClientCards *cards, bool prompt,
 {
 	ClientCommands *commands = g_new0(ClientCommands, 1);
 
-	commands->fd = fd;
 	commands->cards = cards;
 	commands->prompt = prompt;
 	commands->on_exit = on_exit;

@@ -8,6 +8,7 @@
 
 #define G_LOG_DOMAIN "vscclient"
 
+#include <fcntl.h>
 #include <glib-unix.h>
 #include <signal.h>
 #include <stdio.h>
@@ -273,11 +274,25 @@ static ClientExit run(Client *client)
 	return client->exit;
 }
 
+/* Started with a standard descriptor closed, the next file to be opened, a
+ * database say, would take its place and be read as commands or written to. */
+static void keep_standard_descriptors(void)
+{
+	int fd = open("/dev/null", O_RDWR);
+
+	while (fd >= 0 && fd <= STDERR_FILENO)
+		fd = open("/dev/null", O_RDWR);
+	if (fd >= 0)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	Client client = { 0 };
 	g_autofree char *help = NULL;
 	g_autoptr(GError) error = NULL;
+
+	keep_standard_descriptors();
 
 	if (!client_options_read(&client.options, argc, argv, &error)) {
 		say("%s", error->message);

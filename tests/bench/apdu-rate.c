@@ -31,6 +31,7 @@
 #include <usbredirparser.h>
 
 #include "ccid/message.h"
+#include "ccid/reader.h"
 #include "vmc/span.h"
 #include "vscard/card.h"
 
@@ -415,10 +416,10 @@ static void run_usbredir(const char *path, size_t command, size_t response, doub
 	usbredirparser_send_set_configuration(host->parser, host->next_id++, &configuration);
 	while (!host->configured)
 		pump(host);
-	put_header(power_on, CCID_PC_TO_RDR_ICC_POWER_ON, 0);
+	put_header(power_on, CCID_ICC_POWER_ON, 0);
 	exchange(host, power_on, sizeof(power_on));
 	apdu = build_apdu(host->command + CCID_HEADER, command, response);
-	put_header(host->command, CCID_PC_TO_RDR_XFR_BLOCK, apdu);
+	put_header(host->command, CCID_XFR_BLOCK, apdu);
 	host->command_len = CCID_HEADER + apdu;
 	host->response_len = response;
 	host->expected = build_expected(command, response);

@@ -18,6 +18,10 @@ from packages import BuildError
 
 LIBRARY_FOLDERS = ["usr/lib/x86_64-linux-gnu", "usr/lib"]
 LOADER = "ld-linux-x86-64.so.2"
+TEXTS = {
+    "etc/passwd": "root:x:0:0:root:/root:/bin/sh\n",
+    "etc/group": "root:x:0:\n",
+}
 EMPTY_FOLDERS = ["dev", "proc", "root", "run", "sys", "tmp", "var"]
 LINKS = {
     "bin": "usr/bin",
@@ -143,7 +147,9 @@ def add_applets(tree):
 
 
 def add_frame(tree):
-    """Make the empty folders and links that every root file system has."""
+    """Make what every root file system has: folders, links, the one user."""
+    for name, text in TEXTS.items():
+        (tree / name).write_text(text)
     for name in EMPTY_FOLDERS:
         (tree / name).mkdir(parents=True, exist_ok=True)
     for name, target in LINKS.items():

@@ -188,21 +188,33 @@ class ReaderTest(unittest.TestCase):
                 self.assertIn("state: empty", text)
                 waiting = self.guest.spawn("pcsc-tool wait no-reader")
                 waiting.read_until(": changed empty\n")
+                self.guest.run("usleep 200000")
+                self.assertTrue(waiting.running)
                 self.guest.detach("ccid")
                 self.assertEqual(waiting.wait().status, 0, waiting.output)
         self.assertIn(b"RFAddReader", self.guest.get("/tmp/pcscd.log"))
 
-    def test_pcscd_stops(self):
+    def test_pcscd_starts_once_and_stops(self):
+        self.guest.add_usb_ccid()
+        self.addCleanup(self.guest.detach, "ccid")
         for options in ("", "--quiet"):
             with self.subTest(options=options):
                 self.guest.run(f"start-pcscd {options}", check=True)
-                self.assertEqual(self.guest.run("pidof pcscd").status, 0)
+                self.guest.run("pcsc-tool wait reader", check=True)
                 again = self.guest.run("start-pcscd")
                 self.assertEqual(again.status, 1)
                 self.assertIn("already started", again.text)
-                self.guest.run("stop-pcscd", check=True)
-                self.assertEqual(self.guest.run("pidof pcscd").status, 1)
+                gone = self.guest.run("stop-pcscd && ! pidof pcscd")
+                self.assertEqual(gone.status, 0, gone.text)
         self.assertEqual(self.guest.run("stop-pcscd").status, 1)
+
+    def test_stop_waits_for_the_end(self):
+        self.guest.run("start-pcscd && kill -STOP $(pidof pcscd)", check=True)
+        stopping = self.guest.spawn("stop-pcscd")
+        self.guest.run("usleep 200000")
+        self.assertTrue(stopping.running)
+        self.guest.run("kill -CONT $(pidof pcscd)", check=True)
+        self.assertEqual(stopping.wait().status, 0)
 
     def test_errors_have_names(self):
         result = self.guest.run("pcsc-tool list")

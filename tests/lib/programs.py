@@ -114,6 +114,11 @@ class Program:
         if status is not None:
             raise AssertionError(f"{self.name} ended with status {status}:\n{self.errors()}")
 
+    def say(self, text):
+        """Writes to its standard input, which is a pipe."""
+        self.process.stdin.write(text)
+        self.process.stdin.flush()
+
     def wait(self, limit=END_LIMIT):
         """Waits for its own end; answers the exit status."""
         return self.process.wait(limit)

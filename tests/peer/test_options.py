@@ -16,6 +16,7 @@ import vscard
 from ccid import CcidHost
 from programs import END_LIMIT, NORMAL, SAN, Appliance, Folder, Program, run
 from rig import power_on, round_trip
+from stream import connect
 
 DEVICES = ("-device", "usb-ccid", "-device", "ccid-card-passthru,chardev=ccid")
 
@@ -151,8 +152,9 @@ class Verbatim(Case):
         for sig in (signal.SIGTERM, signal.SIGINT):
             program = Program("vscardd", *self.usb_args(), "-chardev",
                               f"socket,id=ccid,path={self.folder / 'card'},server=on", *DEVICES)
-            until(lambda: os.path.exists(self.folder / "card"))
+            connect(self.folder / "usb").close()
             program.end(sig)
+            self.assertFalse(os.path.exists(self.folder / "card"))
 
 
 CARD = "socket,id=ccid,path=/nonexistent/x,server=on,wait=off"
@@ -162,7 +164,7 @@ LONG = "/" + "x" * 120
 MISTAKES = {
     "unknown backend": (["-chardev", "nosuch,id=a", "-device", "usb-ccid"],
                         "nosuch,id=a: .*unknown backend 'nosuch'.*socket"),
-    "SPICE is not there yet": (["-chardev", "spicevmc,id=ccid,name=smartcard", "-usb", *DEVICES],
+    "SPICE is not there yet": (["-chardev", "spicevmc,id=ccid,name=smartcard", *DEVICES],
                                "spicevmc,id=ccid,name=smartcard: .*spicevmc.*socket"),
     "unknown key": (["-chardev", "socket,id=a,prot=1,path=/x", "-device", "usb-ccid"],
                     "unknown key 'prot'.*host.*path.*port.*server"),

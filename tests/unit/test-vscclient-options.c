@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "tools/vscclient-options.h"
+#include "vscard/cacard.h"
 
 /* A command line in words with '|' between them, since some have blanks. */
 typedef struct Line {
@@ -211,6 +212,19 @@ static void test_socket(void **state)
 	check_socket("unix:@x", name);
 }
 
+/* The reader of --cert is the one that everyone's card options make. */
+static void test_same_cards(void **state)
+{
+	const char *certs[] = { "id", "signing", NULL };
+	g_autofree char *soft = vsc_cacard_soft("Mine", certs, NULL);
+	ClientOptions options;
+
+	(void)state;
+	assert_null(read_words("-c|id|-c|signing|--reader-name|Mine|h|1", &options));
+	assert_true(g_str_has_suffix(options.cards, soft));
+	client_options_clear(&options);
+}
+
 static void test_help(void **state)
 {
 	static const char *const words[] = { "-c, --cert NAME", "-e ARGS", "-p\n", "-d LEVEL",
@@ -230,6 +244,7 @@ int main(void)
 		cmocka_unit_test(test_wrong),
 		cmocka_unit_test(test_actions),
 		cmocka_unit_test(test_socket),
+		cmocka_unit_test(test_same_cards),
 		cmocka_unit_test(test_help),
 	};
 
