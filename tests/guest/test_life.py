@@ -112,7 +112,7 @@ class Scdaemon(unittest.TestCase):
             b"SERIALNO undefined\n"
             b"APDU 00EC000004\n"
             b"APDU 00EC000102616210\n"
-            b"APDU --exlen=2000 00EC00410007D0\n"
+            b"APDU --exlen=2002 00EC00410007D0\n"
             b"BYE\n"))
         self.assertNotIn("ERR", done.text)
         self.assertEqual(data_of(done.output), echo(0, 4) + echo(1 ^ (0x61 + 0x62), 16)
