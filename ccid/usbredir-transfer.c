@@ -219,6 +219,9 @@ void usbredir_answer(CcidUsbredir *usbredir, UsbredirTransfer *transfer, uint8_t
 {
 	uint8_t first = data.len ? data.data[0] : 0;
 
+	/* The parser takes no pointer, empty or not, where no data belongs. */
+	if (data.len == 0)
+		data.data = NULL;
 	switch (transfer->kind) {
 	case USBREDIR_CONTROL:
 		transfer->control.status = status;

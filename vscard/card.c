@@ -26,9 +26,18 @@ const char *vsc_outcome_name(VscOutcome outcome)
 	g_return_val_if_reached("unknown");
 }
 
+VscToken vsc_token_next(void)
+{
+	static VscToken last = VSC_TOKEN_NONE;
+
+	if (++last == VSC_TOKEN_NONE)
+		last++;
+	return last;
+}
+
 void vsc_card_init(VscCard *card, const VscCardClass *class, const char *name)
 {
-	*card = (VscCard){ .class = class, .name = g_strdup(name) };
+	*card = (VscCard){.class = class, .name = g_strdup(name)};
 }
 
 void vsc_card_finish(VscCard *card)

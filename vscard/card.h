@@ -22,6 +22,11 @@ typedef struct VscCardClass VscCardClass;
 typedef uint32_t VscToken;
 #define VSC_TOKEN_NONE 0u
 
+/* A token that nobody in this process has used (main loop only): for users
+ * that come one after the other to the same card, where the outcome of an
+ * earlier one's request may still be on its way. */
+VscToken vsc_token_next(void);
+
 /* How a request ended. Whoever takes an outcome switches over all of them. */
 typedef enum VscOutcome {
 	VSC_OUTCOME_OK,          /* power on, reset: the ATR; transmit: the response APDU */

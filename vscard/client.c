@@ -58,8 +58,8 @@
 
 /* SW1 SW2 "no precise diagnosis" (ISO/IEC 7816-4:2013, 5.6), and "wrong
  * length", for what cannot be an APDU. */
-static const uint8_t sw_no_diagnosis[2] = { 0x6f, 0x00 };
-static const uint8_t sw_wrong_length[2] = { 0x67, 0x00 };
+static const uint8_t sw_no_diagnosis[2] = {0x6f, 0x00};
+static const uint8_t sw_wrong_length[2] = {0x67, 0x00};
 
 typedef enum ReaderState {
 	READER_NONE,
@@ -77,10 +77,10 @@ typedef struct Held {
 typedef struct ClientReader {
 	ReaderState state;
 	char *name;
-	uint32_t id;     /* TAKEN */
-	size_t atr_len;  /* 0: no card */
+	uint32_t id;    /* TAKEN */
+	size_t atr_len; /* 0: no card */
 	uint8_t atr[VSC_ATR_MAX];
-	VscToken token;  /* the command the card works on */
+	VscToken token; /* the command the card works on */
 	Held held[HELD_MAX];
 	unsigned n_held;
 	uint32_t overflow; /* commands beyond those: answered in their turn, not run */
@@ -96,9 +96,9 @@ struct VscClient {
 	VscOrder order;
 	uint32_t caps;
 	bool open;
-	bool ready;        /* readers may be announced */
-	bool no_atr_errors;/* this host does not answer ATR */
-	bool flush;        /* FlushComplete is due */
+	bool ready;         /* readers may be announced */
+	bool no_atr_errors; /* this host does not answer ATR */
+	bool flush;         /* FlushComplete is due */
 	uint32_t flush_id;
 	unsigned notes;
 	VscToken last_token;
@@ -118,7 +118,7 @@ static void push(VscClient *client, const VscClientAction *action, VmcSpan data)
 
 static void push_send(VscClient *client, uint32_t type, uint32_t id, VmcSpan data)
 {
-	push(client, &(VscClientAction){ .kind = VSC_CLIENT_SEND, .reader_id = id, .type = type },
+	push(client, &(VscClientAction){.kind = VSC_CLIENT_SEND, .reader_id = id, .type = type},
 	     data);
 }
 
@@ -132,7 +132,7 @@ static void push_error(VscClient *client, uint32_t id, VscErrorCode code)
 
 static void push_text(VscClient *client, VscClientActionKind kind, const char *text)
 {
-	push(client, &(VscClientAction){ .kind = kind }, vmc_span(text, strlen(text)));
+	push(client, &(VscClientAction){.kind = kind}, vmc_span(text, strlen(text)));
 }
 
 static G_GNUC_PRINTF(2, 3) void note(VscClient *client, const char *format, ...)
@@ -187,7 +187,7 @@ static void add_op(VscClient *client, uint32_t type, uint32_t id, uint32_t slot)
 			oldest++;
 		drop_op(client, oldest);
 	}
-	client->ops[client->n_ops++] = (Op){ .type = type, .id = id, .slot = slot };
+	client->ops[client->n_ops++] = (Op){.type = type, .id = id, .slot = slot};
 }
 
 static void send_op(VscClient *client, uint32_t type, uint32_t slot, VmcSpan data)
@@ -276,8 +276,7 @@ static void run_command(VscClient *client, uint32_t slot, VmcSpan command)
 		client->last_token++;
 	reader->token = client->last_token;
 	push(client,
-	     &(VscClientAction){
-		     .kind = VSC_CLIENT_TRANSMIT, .slot = slot, .token = reader->token },
+	     &(VscClientAction){.kind = VSC_CLIENT_TRANSMIT, .slot = slot, .token = reader->token},
 	     command);
 }
 
@@ -287,8 +286,7 @@ static void run_next(VscClient *client, uint32_t slot)
 	ClientReader *reader = &client->readers[slot];
 
 	while (!is_busy(reader) && reader->n_held > 0) {
-		run_command(client, slot,
-			    vmc_span(reader->held[0].command, reader->held[0].len));
+		run_command(client, slot, vmc_span(reader->held[0].command, reader->held[0].len));
 		drop_first_held(reader);
 	}
 	if (is_busy(reader))
@@ -328,7 +326,7 @@ static void hold_command(VscClient *client, ClientReader *reader, VmcSpan comman
 		return;
 	}
 	reader->held[reader->n_held++] =
-		(Held){ .command = g_memdup2(command.data, command.len), .len = command.len };
+		(Held){.command = g_memdup2(command.data, command.len), .len = command.len};
 }
 
 static void on_apdu(VscClient *client, const VscMessage *message)
@@ -379,8 +377,7 @@ static void on_init(VscClient *client, const VscMessage *message)
 	if (version != VSC_VERSION)
 		note(client, "the host has protocol version 0x%x, we have 0x%x", version,
 		     VSC_VERSION);
-	push(client, &(VscClientAction){ .kind = VSC_CLIENT_READY, .caps = caps },
-	     vmc_span(NULL, 0));
+	push(client, &(VscClientAction){.kind = VSC_CLIENT_READY, .caps = caps}, vmc_span(NULL, 0));
 	if (caps == 0) {
 		push_send(client, VSC_TYPE_READER_REMOVE, 0, vmc_span(NULL, 0));
 		add_op(client, VSC_TYPE_READER_REMOVE, 0, SLOT_NOBODY);
@@ -392,7 +389,7 @@ static void refuse_reader(VscClient *client, uint32_t slot, VscErrorCode code)
 {
 	client->readers[slot].state = READER_REFUSED;
 	push(client,
-	     &(VscClientAction){ .kind = VSC_CLIENT_READER_REFUSED, .slot = slot, .code = code },
+	     &(VscClientAction){.kind = VSC_CLIENT_READER_REFUSED, .slot = slot, .code = code},
 	     vmc_span(NULL, 0));
 }
 
@@ -400,7 +397,7 @@ static void take_reader(VscClient *client, uint32_t slot, uint32_t id)
 {
 	client->readers[slot].state = READER_TAKEN;
 	client->readers[slot].id = id;
-	push(client, &(VscClientAction){ .kind = VSC_CLIENT_READER_TAKEN, .slot = slot },
+	push(client, &(VscClientAction){.kind = VSC_CLIENT_READER_TAKEN, .slot = slot},
 	     vmc_span(NULL, 0));
 	announce_card(client, slot);
 }
@@ -446,8 +443,8 @@ static void on_error(VscClient *client, const VscMessage *message)
 	if (op.type == VSC_TYPE_READER_ADD)
 		on_reader_answer(client, op.slot, id, code);
 	else if (code != VSC_ERROR_SUCCESS)
-		note(client, "reader %u: the host answers %s with: %s", id,
-		     vsc_type_name(op.type), vsc_error_name(code));
+		note(client, "reader %u: the host answers %s with: %s", id, vsc_type_name(op.type),
+		     vsc_error_name(code));
 }
 
 static void on_flush(VscClient *client, const VscMessage *message)
@@ -517,7 +514,7 @@ void vsc_client_opened(VscClient *client)
 		return;
 
 	client->ready = true;
-	push(client, &(VscClientAction){ .kind = VSC_CLIENT_READY }, vmc_span(NULL, 0));
+	push(client, &(VscClientAction){.kind = VSC_CLIENT_READY}, vmc_span(NULL, 0));
 	announce_next(client);
 }
 

@@ -79,12 +79,12 @@ static void push(VscHost *host, const VscHostAction *action, VmcSpan data)
 
 static void push_event(VscHost *host, VscHostActionKind kind, uint32_t id, VmcSpan data)
 {
-	push(host, &(VscHostAction){ .kind = kind, .reader_id = id }, data);
+	push(host, &(VscHostAction){.kind = kind, .reader_id = id}, data);
 }
 
 static void push_send(VscHost *host, uint32_t type, uint32_t id, VmcSpan data)
 {
-	push(host, &(VscHostAction){ .kind = VSC_HOST_SEND, .reader_id = id, .type = type }, data);
+	push(host, &(VscHostAction){.kind = VSC_HOST_SEND, .reader_id = id, .type = type}, data);
 }
 
 static void push_error(VscHost *host, uint32_t id, VscErrorCode code)
@@ -99,10 +99,8 @@ static void push_answer(VscHost *host, uint32_t id, VscToken token, VscOutcome o
 			VmcSpan data)
 {
 	push(host,
-	     &(VscHostAction){ .kind = VSC_HOST_ANSWER,
-			       .reader_id = id,
-			       .token = token,
-			       .outcome = outcome },
+	     &(VscHostAction){
+		     .kind = VSC_HOST_ANSWER, .reader_id = id, .token = token, .outcome = outcome},
 	     data);
 }
 
@@ -396,13 +394,13 @@ static const struct {
 	void (*handle)(VscHost *host, const VscMessage *message);
 	bool for_reader; /* means nothing without one */
 } messages[] = {
-	[VSC_TYPE_INIT] = { on_init, false },
-	[VSC_TYPE_ERROR] = { on_error, false },
-	[VSC_TYPE_READER_ADD] = { on_reader_add, false },
-	[VSC_TYPE_READER_REMOVE] = { on_reader_remove, true },
-	[VSC_TYPE_ATR] = { on_atr, true },
-	[VSC_TYPE_CARD_REMOVE] = { on_card_remove, true },
-	[VSC_TYPE_APDU] = { on_apdu, true },
+	[VSC_TYPE_INIT] = {on_init, false},
+	[VSC_TYPE_ERROR] = {on_error, false},
+	[VSC_TYPE_READER_ADD] = {on_reader_add, false},
+	[VSC_TYPE_READER_REMOVE] = {on_reader_remove, true},
+	[VSC_TYPE_ATR] = {on_atr, true},
+	[VSC_TYPE_CARD_REMOVE] = {on_card_remove, true},
+	[VSC_TYPE_APDU] = {on_apdu, true},
 };
 
 static void answer_no_reader(VscHost *host, const VscMessage *message)
@@ -429,8 +427,8 @@ void vsc_host_message(VscHost *host, const VscMessage *message)
 		note(host, message->reader_id, "a message of type 0x%x, ignored", message->type);
 		return;
 	}
-	if (messages[message->type].for_reader && (message->reader_id >= host->max_readers ||
-						   !host->readers[message->reader_id].there)) {
+	if (messages[message->type].for_reader &&
+	    (message->reader_id >= host->max_readers || !host->readers[message->reader_id].there)) {
 		answer_no_reader(host, message);
 		return;
 	}

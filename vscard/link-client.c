@@ -49,7 +49,6 @@ struct VscClientLink {
 	bool ready;
 	bool tpdu; /* what the host exchanges */
 	bool running;
-	VscToken last_token;
 	Lent lent[VSC_CLIENT_READERS_MAX];
 };
 
@@ -64,10 +63,8 @@ static VscCard *card_of(Lent *lent)
 
 static VscToken begin(Lent *lent, Step step)
 {
-	if (++lent->link->last_token == VSC_TOKEN_NONE)
-		lent->link->last_token++;
 	lent->step = step;
-	lent->token = lent->link->last_token;
+	lent->token = vsc_token_next();
 	return lent->token;
 }
 
@@ -93,8 +90,7 @@ static void powered_on(Lent *lent, VscOutcome outcome, VmcSpan atr)
 	if (outcome != VSC_OUTCOME_OK || atr.len < VSC_ATR_MIN || atr.len > VSC_ATR_MAX) {
 		/* NO_CARD comes with, or after, its removal. */
 		lent->mute = outcome != VSC_OUTCOME_NO_CARD;
-		vsc_port_trace(&link->port, 1, "card '%s': power on: %s",
-			       vsc_card_name(lent->card),
+		vsc_port_trace(&link->port, 1, "card '%s': power on: %s", vsc_card_name(lent->card),
 			       outcome == VSC_OUTCOME_OK ? "no ATR" : vsc_outcome_name(outcome));
 		return;
 	}
@@ -331,7 +327,7 @@ static void release(Lent *lent)
 	if (idle && lent->powered)
 		vsc_card_power_off(card_of(lent), begin(lent, STEP_OFF));
 	vsc_card_free(card_of(lent));
-	*lent = (Lent){ .link = lent->link, .slot = lent->slot };
+	*lent = (Lent){.link = lent->link, .slot = lent->slot};
 }
 
 void vsc_client_link_free(VscClientLink *link)
@@ -360,7 +356,7 @@ bool vsc_client_link_add(VscClientLink *link, VscCard *card)
 		return false;
 
 	lent = &link->lent[slot];
-	*lent = (Lent){ .link = link, .slot = slot, .card = card };
+	*lent = (Lent){.link = link, .slot = slot, .card = card};
 	lent->t0 = vsc_t0_card_new(card);
 	vsc_card_set_user(card_of(lent), &card_events, lent);
 	vsc_client_reader_added(link->client, slot, vsc_card_name(card));

@@ -116,8 +116,8 @@ static void run_in_call(VscHostLink *link)
 			carry_out(link, &action);
 			continue;
 		}
-		vsc_queue_push(&link->later, &action, sizeof(action),
-			       offsetof(VscHostAction, data), action.data);
+		vsc_queue_push(&link->later, &action, sizeof(action), offsetof(VscHostAction, data),
+			       action.data);
 		if (link->idle == 0)
 			link->idle = g_idle_add_full(G_PRIORITY_HIGH, run_later, link, NULL);
 	}

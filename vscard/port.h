@@ -46,5 +46,4 @@ void vsc_port_send(VscPort *port, uint32_t type, uint32_t reader_id, VmcSpan pay
 void vsc_port_close(VscPort *port, const char *because);
 
 /* A line for the trace, after the name of the char device. */
-void vsc_port_trace(const VscPort *port, int level, const char *format, ...)
-	G_GNUC_PRINTF(3, 4);
+void vsc_port_trace(const VscPort *port, int level, const char *format, ...) G_GNUC_PRINTF(3, 4);

@@ -37,12 +37,6 @@ static VscT0Card *t0_of(VscCard *card)
 	return (VscT0Card *)card;
 }
 
-static void next_token(VscT0Card *card)
-{
-	if (++card->token == VSC_TOKEN_NONE)
-		card->token++;
-}
-
 /* ---- What the inner card says ---- */
 
 static void on_inserted(void *user)
@@ -95,7 +89,7 @@ static void finish_transmit(VscT0Card *card, VmcSpan response)
 		finish(card, VSC_OUTCOME_CANCELLED, vmc_span(NULL, 0));
 		return;
 	}
-	next_token(card);
+	card->token = vsc_token_next();
 	vsc_card_transmit(card->inner, card->token, out);
 }
 
@@ -140,7 +134,7 @@ static bool start(VscT0Card *card, VscToken token, Doing doing)
 	card->doing = doing;
 	card->outer = token;
 	card->cancelled = false;
-	next_token(card);
+	card->token = vsc_token_next();
 	return true;
 }
 

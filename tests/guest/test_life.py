@@ -26,7 +26,7 @@ class Life(unittest.TestCase):
         cls.appliance = cls.enterClassContext(Appliance())
         cls.guest.attach_usbredir("reader", cls.appliance.usb())
         cls.guest.run("start-pcscd", check=True)
-        cls.guest.run("pcsc-tool wait removed 20", check=True)
+        cls.guest.run("pcsc-tool wait reader 20", check=True)
 
     def tearDown(self):
         self.guest.run("pcsc-tool wait removed 20", check=True)

@@ -6,7 +6,6 @@ VSCARD_SAN_BUILD and VSCARD_BUILD name other build folders than the two of
 
 import os
 import pathlib
-import resource
 import shutil
 import signal
 import socket
@@ -75,18 +74,13 @@ def run(program, *args, build=SAN, limit=60, **env):
 class Program:
     """A program at work; stdout and stderr go to a file each."""
 
-    def __init__(self, program, *args, build=SAN, stdin=subprocess.DEVNULL, files=None, **env):
-        """`files`: the most files it may have open, None for the usual."""
+    def __init__(self, program, *args, build=SAN, stdin=subprocess.DEVNULL, **env):
         self.folder = Folder()
         self.err_path = self.folder / "stderr"
         self.out_path = self.folder / "stdout"
-        limit = None if files is None else lambda: resource.setrlimit(
-            resource.RLIMIT_NOFILE, (files, files))
         with open(self.err_path, "wb") as err, open(self.out_path, "wb") as out:
-            # pylint: disable=subprocess-popen-preexec-fn
             self.process = subprocess.Popen([str(build / program), *args], stdin=stdin,
-                                            stdout=out, stderr=err, preexec_fn=limit,
-                                            env=environment(**env))
+                                            stdout=out, stderr=err, env=environment(**env))
         self.name = program
 
     def __enter__(self):

@@ -3,6 +3,8 @@
 second belongs to a well-behaved host and client that must never notice. After
 each conversation `check` proves that all is well."""
 
+import unittest
+
 import vscard
 from ccid import ABSENT, ACTIVE, DATA_BLOCK, INACTIVE, CcidHost
 from programs import SAN, Appliance
@@ -83,3 +85,25 @@ class Rig:
             command = vscard.echo_command(self.count & 0xFF, b"fresh", 200)
             round_trip(self.host, client, command)
         self.host.wait_icc(ABSENT)
+
+
+class RigCase(unittest.TestCase):
+    """The cases of a class share a rig. One that leaves it unwell has failed,
+    and the next gets a new rig, so that each failure is of one case."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.rig = Rig()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.rig.close()
+
+    def settle(self):
+        """To be called at the end of each case."""
+        try:
+            self.rig.check()
+        except BaseException:
+            self.rig.appliance.kill()
+            type(self).rig = Rig()
+            raise

@@ -58,17 +58,24 @@ def unpack_init(data):
     return version, caps
 
 
-def make_atr(historical=b"", protocol=1):
-    """An ATR that offers one protocol, with a right TCK (ISO/IEC 7816-3, 8.2.5)."""
+def make_atr(historical=b"", protocols=(1,)):
+    """An ATR that offers T=0, T=1 or both, the first first, with a right TCK
+    where one belongs (ISO/IEC 7816-3, 8.2.5)."""
     if len(historical) > 15:
         raise ValueError("15 historical bytes at most")
-    if protocol == 0:
+    if protocols == (0,):
         return bytes([0x3B, len(historical)]) + historical
-    body = bytes([0x80 | len(historical), 0x80, 0x01]) + historical
+    levels = bytes(0x80 | protocol for protocol in protocols[:-1]) + bytes(protocols[-1:])
+    body = bytes([0x80 | len(historical)]) + levels + historical
+    return b"\x3b" + body + check_byte(body)
+
+
+def check_byte(body):
+    """TCK: all bytes from T0 on make 0."""
     tck = 0
     for byte in body:
         tck ^= byte
-    return b"\x3b" + body + bytes([tck])
+    return bytes([tck])
 
 
 ECHO_ATR = make_atr(b"echo")

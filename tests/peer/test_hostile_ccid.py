@@ -14,23 +14,15 @@ import vscard
 from ccid import (ABORTED, ABSENT, ACTIVE, BAD_LENGTH, BAD_SLOT, DATA_BLOCK, FAILED, ICC_MUTE,
                   INACTIVE, NOT_SUPPORTED, SLOT_BUSY, SLOT_STATUS, CcidHost, pack)
 from programs import NORMAL
-from rig import Rig, power_on, round_trip
+from rig import Rig, RigCase, power_on, round_trip
 from stream import Closed, Late, connect
 from usbredir import UsbredirHost
 
 ECHO = vscard.echo_command(1, b"echo", 16)
 
 
-class ReaderCase(unittest.TestCase):
+class ReaderCase(RigCase):
     """A reader with a powered card for each test."""
-
-    @classmethod
-    def setUpClass(cls):
-        cls.rig = Rig()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.rig.close()
 
     def setUp(self):
         self.host = self.rig.host
@@ -38,8 +30,7 @@ class ReaderCase(unittest.TestCase):
 
     def tearDown(self):
         self.client.close()
-        self.rig.host.wait_icc(ABSENT)
-        self.rig.check()
+        self.settle()
 
     def works(self):
         round_trip(self.rig.host, self.client, ECHO)
@@ -56,12 +47,12 @@ class Lengths(ReaderCase):
     """Bulk-OUT messages whose length is not what their header says."""
 
     def test_less_than_a_header(self):
-        """There is no slot or sequence number to answer to: 1 to 9 bytes are
-        dropped, and the next message is taken for what it is."""
+        """1 to 9 bytes are answered as far as they go: what is not there is 0."""
         for size in range(1, 10):
             with self.subTest(size=size):
-                self.host.write(pack(ccid.GET_STATUS, 0, 99)[:size])
-                self.assertEqual(self.host.slot_status().verdict, (SLOT_STATUS, ACTIVE, 0))
+                self.host.write(pack(ccid.XFR_BLOCK, 0, 99)[:size])
+                reply = self.host.final(99 if size >= 7 else 0)
+                self.assertEqual(reply.verdict, (DATA_BLOCK, FAILED | ACTIVE, BAD_LENGTH))
                 self.works()
 
     def test_one_byte_each_way(self):
@@ -162,13 +153,14 @@ class Packets(ReaderCase):
                 self.works()
 
     def test_in_by_packets(self):
-        """Read a packet at a time, a reply ends by a short or an empty one."""
+        """Read a packet at a time, of full and of high speed, a reply ends by
+        a short or an empty one."""
         for total in (63, 64, 128, 512, 1024, 1025):
-            with self.subTest(total=total):
-                self.check_in_by_packets(total)
+            for size in (64, 512):
+                with self.subTest(total=total, size=size):
+                    self.check_in_by_packets(total, size)
 
-    def check_in_by_packets(self, total):
-        size = self.host.into.max_packet
+    def check_in_by_packets(self, total, size):
         command = vscard.echo_command(0, b"", total - ccid.HEADER - 2, True)
         seq = self.host.start(command)
         self.client.serve_one()
@@ -212,8 +204,7 @@ class Commands(ReaderCase):
     def test_not_powered(self):
         self.assertEqual(self.host.power_off().verdict, (SLOT_STATUS, INACTIVE, 0))
         reply = self.host.final(self.host.start(ECHO))
-        self.assertEqual((reply.type, reply.status), (DATA_BLOCK, FAILED | INACTIVE))
-        self.assertIn(reply.error, (ICC_MUTE, ccid.HW_ERROR))
+        self.assertEqual(reply.verdict, (DATA_BLOCK, FAILED | INACTIVE, ICC_MUTE))
         power_on(self.host)
         self.works()
 
@@ -234,21 +225,54 @@ class Commands(ReaderCase):
                 self.assertEqual(reply.verdict, (DATA_BLOCK, FAILED | ACTIVE, 7))
         self.works()
 
+    def block(self, level, data):
+        """An XfrBlock with a wLevelParameter (6.1.4), at offset 8."""
+        return self.host.command(ccid.XFR_BLOCK, 0, data, b"\0" + struct.pack("<H", level))
+
     def test_level_parameter(self):
-        """This reader takes an APDU whole: wLevelParameter, at offset 8, is 0
-        (6.1.4); chained parts are refused, not guessed at."""
-        for level in (1, 2, 3, 0x10, 0xFFFF):
+        """Pieces that nothing began, levels there are not, more of a response
+        that is whole: offset 8's error."""
+        for level in (2, 3, 4, 0x10, 0x11, 0x100, 0xFFFF):
             with self.subTest(level=level):
-                special = b"\0" + struct.pack("<H", level)
-                reply = self.host.ask(ccid.XFR_BLOCK, 0, ECHO, special)
+                reply = self.host.final(self.block(level, ECHO))
                 self.assertEqual(reply.verdict, (DATA_BLOCK, FAILED | ACTIVE, 8))
         self.works()
+
+    def test_pieces(self):
+        """A command in pieces (levels 1, 3, 3, 2): each but the last is
+        answered by a request for more, bChainParameter 10h."""
+        command = vscard.echo_command(5, bytes(range(200)), 300, True)
+        for level, part in ((1, command[:50]), (3, command[50:51]), (3, b"")):
+            reply = self.host.final(self.block(level, part))
+            self.assertEqual((reply.verdict, reply.special, reply.data),
+                             ((DATA_BLOCK, ACTIVE, 0), 0x10, b""))
+        seq = self.block(2, command[51:])
+        self.assertEqual(self.client.serve_one(), command)
+        self.assertEqual(self.host.final(seq).data, vscard.echo_answer(command))
+
+    def test_pieces_without_end(self):
+        """More than the longest command is refused and forgotten."""
+        self.host.final(self.block(1, bytes(60000)))
+        reply = self.host.final(self.block(3, bytes(5545)))
+        self.assertEqual(reply.verdict, (DATA_BLOCK, FAILED | ACTIVE, BAD_LENGTH))
+        self.assertEqual(self.host.final(self.block(2, ECHO)).verdict,
+                         (DATA_BLOCK, FAILED | ACTIVE, 8))
+        self.works()
+
+    def test_pieces_begun_anew(self):
+        """What was begun and not ended never reaches the card."""
+        for end in (self.works, lambda: self.host.power_off() and power_on(self.host)):
+            self.host.final(self.block(1, b"\xff" * 500))
+            end()
+            self.assertEqual(self.host.final(self.block(2, ECHO)).verdict,
+                             (DATA_BLOCK, FAILED | ACTIVE, 8))
+            self.works()
 
     def test_commands_that_are_no_apdu(self):
         for size in (0, 1, 2, 3):
             with self.subTest(size=size):
                 reply = self.host.ask(ccid.XFR_BLOCK, 0, ECHO[:size])
-                self.assertEqual((reply.type, reply.status), (DATA_BLOCK, FAILED | ACTIVE))
+                self.assertEqual(reply.verdict, (DATA_BLOCK, FAILED | ACTIVE, BAD_LENGTH))
                 self.assertEqual(reply.data, b"")
         self.works()
 
@@ -258,6 +282,19 @@ class Commands(ReaderCase):
         self.assertEqual(len(reply.data), 7)
         again = self.host.ask(ccid.SET_PARAMETERS, 0, reply.data, b"\1\0\0")
         self.assertEqual((again.verdict, again.data), ((ccid.PARAMETERS, ACTIVE, 0), reply.data))
+
+    def test_parameters_of_both_protocols(self):
+        """A card that offers T=0 first and T=1 too: either can be chosen."""
+        self.client.insert(vscard.make_atr(b"dual", (0, 1)))
+        power_on(self.host, vscard.make_atr(b"dual", (0, 1)))
+        first = self.host.parameters()
+        self.assertEqual((first.special, len(first.data)), (0, 5))
+        other = bytes([0x11, 0x10, 0, 0x4D, 0, 0xFE, 0])
+        reply = self.host.ask(ccid.SET_PARAMETERS, 0, other, b"\1\0\0")
+        self.assertEqual((reply.verdict, reply.special, reply.data),
+                         ((ccid.PARAMETERS, ACTIVE, 0), 1, other))
+        reply = self.host.ask(ccid.RESET_PARAMETERS)
+        self.assertEqual((reply.special, reply.data), (0, first.data))
 
     def test_parameters_of_wrong_size(self):
         for protocol, right in ((0, 5), (1, 7)):
@@ -442,6 +479,9 @@ class Aborts(ReaderCase):
             self.check_aborted(seq, number)
             self.client.take_command()
             self.client.answer(bytes([turn]) * 4 + b"\x90\x00")
+            # Whoever hears of this reader has heard the answer before.
+            self.client.send(vscard.CARD_REMOVE, 77)
+            self.client.expect_error(vscard.GENERAL_ERROR)
         self.works()
 
     def test_answered_after_next_command(self):
@@ -593,26 +633,34 @@ class Usbredir(ReaderCase):
         self.fresh(lambda usb: b"")
 
     def test_ten_thousand_in_transfers(self):
-        """They all wait, or what is too much is refused; cancelled, each ends
-        once and the reader works."""
+        """They wait, or what is too much is refused; once cancelled, each has
+        ended, none twice, none with data, and the reader works."""
         usb, into = self.host.usb, self.host.into.address
         idents = [usb.next_id() for _ in range(10000)]
-        usb.stream.send(b"".join(usb.pack_bulk(into, 64, b"", ident) for ident in idents))
-        self.rig.check_other()
-        for start in range(0, len(idents), 1000):
-            part = idents[start:start + 1000]
-            usb.stream.send(b"".join(usb.pack(usbredir.CANCEL_DATA_PACKET, b"", ident)
-                                     for ident in part))
-            self.take_ends(set(part))
+        ended = []
+        for kind in ("submit", "cancel"):
+            for start in range(0, len(idents), 500):
+                part = idents[start:start + 500]
+                usb.stream.send(b"".join(
+                    usb.pack_bulk(into, 64, b"", ident) if kind == "submit"
+                    else usb.pack(usbredir.CANCEL_DATA_PACKET, b"", ident) for ident in part))
+                ended += self.take_ends()
+            self.rig.check_other()
+        self.assertEqual(sorted(ended), idents)
         self.works()
 
-    def take_ends(self, left):
-        while left:
-            packet = self.host.usb.take(lambda packet: packet.type == usbredir.BULK_PACKET)
-            endpoint, status, _, data = self.host.usb.split_bulk(packet)
+    def take_ends(self):
+        """The ids of the IN transfers that have ended by now."""
+        usb = self.host.usb
+        status, _ = usb.control(0x80, 6, 0x0100, 0, length=18)
+        self.assertEqual(status, usbredir.OK)
+        for packet in usb.kept:
+            endpoint, status, _, data = usb.split_bulk(packet)
             self.assertEqual((endpoint, data), (self.host.into.address, b""))
             self.assertNotEqual(status, usbredir.OK)
-            left.remove(packet.id)
+        idents = [packet.id for packet in usb.kept]
+        usb.kept.clear()
+        return idents
 
     def test_hello_cut_at_every_byte(self):
         self.rig.host.close()

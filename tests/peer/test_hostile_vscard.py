@@ -11,7 +11,7 @@ import unittest
 import vscard
 from ccid import (ABSENT, ACTIVE, DATA_BLOCK, FAILED, HW_ERROR, ICC_MUTE, INACTIVE)
 from programs import NORMAL
-from rig import Rig, power_on, round_trip
+from rig import Rig, RigCase, power_on, round_trip
 from stream import Closed, Late
 from vscard import (APDU, ATR, CARD_REMOVE, ERROR, FLUSH, FLUSH_COMPLETE, INIT, READER_ADD,
                     READER_REMOVE, UNDEFINED_READER, pack)
@@ -47,19 +47,11 @@ def said_until_probe(client):
         codes.append((code, message.reader))
 
 
-class HostileCase(unittest.TestCase):
-    """One appliance for all cases of a class."""
-
-    @classmethod
-    def setUpClass(cls):
-        cls.rig = Rig()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.rig.close()
+class HostileCase(RigCase):
+    """Hostile clients of one appliance."""
 
     def tearDown(self):
-        self.rig.check()
+        self.settle()
 
     def after(self, data):
         """What a client with a card is told after it sent `data`."""
@@ -217,10 +209,7 @@ def longest_atr():
     levels and three of T=15, all historical bytes, TCK."""
     body = bytes([0xFF, 0x11, 0, 0, 0xF1, 0x81, 0, 0x0A, 0xF1, 0xFE, 0x45, 0, 0x7F, 7, 0, 0])
     body += b"h" * 15
-    tck = 0
-    for byte in body:
-        tck ^= byte
-    return b"\x3b" + body + bytes([tck])
+    return b"\x3b" + body + vscard.check_byte(body)
 
 
 # 2 and 33 bytes that are ATRs: the shortest, and the longest.

@@ -148,13 +148,25 @@ class Verbatim(Case):
                     power_on(host)
                     round_trip(host, client, vscard.echo_command(1, b"abc", 16))
 
+    def waiting(self):
+        """An appliance that waits for its first client, and can be ended:
+        its first socket is there."""
+        program = Program("vscardd", *self.usb_args(), "-chardev",
+                          f"socket,id=ccid,path={self.folder / 'card'},server=on", *DEVICES)
+        self.addCleanup(program.kill)
+        connect(self.folder / "usb").close()
+        until(lambda: os.path.exists(self.folder / "card"))
+        return program
+
     def test_wait_can_be_ended(self):
-        for sig in (signal.SIGTERM, signal.SIGINT):
-            program = Program("vscardd", *self.usb_args(), "-chardev",
-                              f"socket,id=ccid,path={self.folder / 'card'},server=on", *DEVICES)
-            connect(self.folder / "usb").close()
-            program.end(sig)
-            self.assertFalse(os.path.exists(self.folder / "card"))
+        self.waiting().end(signal.SIGTERM)
+
+    def test_wait_can_be_interrupted(self):
+        self.waiting().end(signal.SIGINT)
+
+    def test_ended_wait_takes_its_sockets_away(self):
+        self.waiting().end()
+        self.assertEqual(os.listdir(self.folder.path), [])
 
 
 CARD = "socket,id=ccid,path=/nonexistent/x,server=on,wait=off"
@@ -597,7 +609,7 @@ class Logs(Case):
     def test_items(self):
         """Each item says something of its own."""
         for item, pattern in (("vscard", "reader"), ("messages", "(?i)apdu"),
-                              ("machine", "usb-ccid"), ("chardev", "card0|usb0|unix")):
+                              ("ccid", "usbredir"), ("machine", "usb-ccid"), ("chardev", "card0|usb0|unix")):
             with self.subTest(item):
                 appliance = Appliance(extra=("-d", item))
                 self.converse(appliance)

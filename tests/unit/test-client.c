@@ -31,7 +31,7 @@ static void closed(void *machine)
 
 static VscOutcome parse_outcome(const char *word)
 {
-	return strcmp(word, "ok") == 0	      ? VSC_OUTCOME_OK
+	return strcmp(word, "ok") == 0        ? VSC_OUTCOME_OK
 	       : strcmp(word, "no-card") == 0 ? VSC_OUTCOME_NO_CARD
 					      : VSC_OUTCOME_MUTE;
 }
@@ -87,17 +87,14 @@ static char *next(void *machine, VscOrder order)
 		append_hex(line, a.data);
 		return g_string_free(line, FALSE);
 	case VSC_CLIENT_CLOSE:
-		return g_strdup_printf("! close %.*s", (int)a.data.len,
-				       (const char *)a.data.data);
+		return g_strdup_printf("! close %.*s", (int)a.data.len, (const char *)a.data.data);
 	case VSC_CLIENT_NOTE:
-		return g_strdup_printf("! note %.*s", (int)a.data.len,
-				       (const char *)a.data.data);
+		return g_strdup_printf("! note %.*s", (int)a.data.len, (const char *)a.data.data);
 	}
 	return NULL;
 }
 
-static const SessionClass client_class = { "client", make,    drop, message,
-					   request,  closed, next };
+static const SessionClass client_class = {"client", make, drop, message, request, closed, next};
 
 static void test_transcripts(void **state)
 {
@@ -105,8 +102,8 @@ static void test_transcripts(void **state)
 	assert_true(run_transcripts(&client_class) >= 10);
 }
 
-static const uint8_t atr[] = { 0x3b, 0x00 };
-static const uint8_t ours[] = { 'V', 'S', 'C', 'D', 0, 0, 0, 2, 0x80, 0, 0, 0 };
+static const uint8_t atr[] = {0x3b, 0x00};
+static const uint8_t ours[] = {'V', 'S', 'C', 'D', 0, 0, 0, 2, 0x80, 0, 0, 0};
 static const uint8_t success[4];
 
 /* A client whose one card the host knows. */
@@ -118,12 +115,11 @@ static VscClient *ready_client(void)
 	vsc_client_reader_added(client, 0, "A");
 	vsc_client_card_inserted(client, 0, vmc_span(atr, sizeof(atr)));
 	vsc_client_opened(client);
-	vsc_client_message(client, &(VscMessage){ .type = VSC_TYPE_INIT,
-						  .payload = vmc_span(ours, sizeof(ours)) });
+	vsc_client_message(client, &(VscMessage){.type = VSC_TYPE_INIT,
+						 .payload = vmc_span(ours, sizeof(ours))});
 	for (unsigned i = 0; i < 2; i++)
-		vsc_client_message(client,
-				   &(VscMessage){ .type = VSC_TYPE_ERROR,
-						  .payload = vmc_span(success, 4) });
+		vsc_client_message(client, &(VscMessage){.type = VSC_TYPE_ERROR,
+							 .payload = vmc_span(success, 4)});
 	while (vsc_client_next(client, &a))
 		;
 	return client;
@@ -152,19 +148,18 @@ static void test_silent_host(void **state)
 	}
 	assert_int_equal(count(client, VSC_CLIENT_SEND), 2000);
 	for (unsigned i = 0; i < 2000; i++)
-		vsc_client_message(client,
-				   &(VscMessage){ .type = VSC_TYPE_ERROR,
-						  .payload = vmc_span(success, 4) });
+		vsc_client_message(client, &(VscMessage){.type = VSC_TYPE_ERROR,
+							 .payload = vmc_span(success, 4)});
 	count(client, VSC_CLIENT_NOTE);
-	vsc_client_message(client, &(VscMessage){ .type = VSC_TYPE_APDU,
-						  .payload = vmc_span(ours, 5) });
+	vsc_client_message(client,
+			   &(VscMessage){.type = VSC_TYPE_APDU, .payload = vmc_span(ours, 5)});
 	assert_int_equal(count(client, VSC_CLIENT_TRANSMIT), 1);
 }
 
 /* Commands without end are held, then answered, then too many. */
 static void test_flood(void **state)
 {
-	const VscMessage apdu = { .type = VSC_TYPE_APDU, .payload = vmc_span(ours, 5) };
+	const VscMessage apdu = {.type = VSC_TYPE_APDU, .payload = vmc_span(ours, 5)};
 	g_autoptr(VscClient) client = ready_client();
 	unsigned closes = 0;
 
@@ -189,13 +184,12 @@ static void test_many_readers(void **state)
 	for (uint32_t slot = 0; slot < VSC_CLIENT_READERS_MAX; slot++)
 		vsc_client_reader_added(client, slot, "R");
 	vsc_client_opened(client);
-	vsc_client_message(client, &(VscMessage){ .type = VSC_TYPE_INIT,
-						  .payload = vmc_span(ours, sizeof(ours)) });
+	vsc_client_message(client, &(VscMessage){.type = VSC_TYPE_INIT,
+						 .payload = vmc_span(ours, sizeof(ours))});
 	for (uint32_t id = 0; id < 100; id++) {
-		vsc_client_message(client,
-				   &(VscMessage){ .type = VSC_TYPE_ERROR,
-						  .reader_id = id,
-						  .payload = vmc_span(success, 4) });
+		vsc_client_message(client, &(VscMessage){.type = VSC_TYPE_ERROR,
+							 .reader_id = id,
+							 .payload = vmc_span(success, 4)});
 		taken += count(client, VSC_CLIENT_READER_TAKEN);
 	}
 	assert_int_equal(taken, VSC_CLIENT_READERS_MAX);
@@ -204,8 +198,10 @@ static void test_many_readers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_transcripts), cmocka_unit_test(test_silent_host),
-		cmocka_unit_test(test_flood),	    cmocka_unit_test(test_many_readers),
+		cmocka_unit_test(test_transcripts),
+		cmocka_unit_test(test_silent_host),
+		cmocka_unit_test(test_flood),
+		cmocka_unit_test(test_many_readers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

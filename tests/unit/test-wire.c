@@ -15,15 +15,15 @@
 
 #include "vscard/wire.h"
 
-static const uint8_t big_apdu[] = { 0, 0, 0, 7, 0, 0, 0, 3, 0, 0, 0, 2, 0x90, 0x00 };
-static const uint8_t little_apdu[] = { 7, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 0x90, 0x00 };
+static const uint8_t big_apdu[] = {0, 0, 0, 7, 0, 0, 0, 3, 0, 0, 0, 2, 0x90, 0x00};
+static const uint8_t little_apdu[] = {7, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 0x90, 0x00};
 
 static void test_orders(void **state)
 {
 	static const struct {
 		VscOrder order;
 		const uint8_t *bytes;
-	} cases[] = { { VSC_ORDER_BIG, big_apdu }, { VSC_ORDER_LITTLE, little_apdu } };
+	} cases[] = {{VSC_ORDER_BIG, big_apdu}, {VSC_ORDER_LITTLE, little_apdu}};
 
 	(void)state;
 	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
@@ -32,8 +32,7 @@ static void test_orders(void **state)
 		VscMessage m;
 		const char *because;
 
-		assert_int_equal(vsc_wire_get(&in, cases[i].order, &m, &because),
-				 VSC_WIRE_MESSAGE);
+		assert_int_equal(vsc_wire_get(&in, cases[i].order, &m, &because), VSC_WIRE_MESSAGE);
 		assert_int_equal(m.type, VSC_TYPE_APDU);
 		assert_int_equal(m.reader_id, 3);
 		assert_int_equal(m.payload.len, 2);
@@ -67,16 +66,16 @@ static void test_lengths(void **state)
 		uint32_t length;
 		VscWireResult result;
 	} cases[] = {
-		{ 0, VSC_WIRE_MESSAGE },
-		{ 1, VSC_WIRE_NEED_MORE },
-		{ 8, VSC_WIRE_NEED_MORE },
-		{ 65524, VSC_WIRE_NEED_MORE },
-		{ VSC_WIRE_PAYLOAD_MAX, VSC_WIRE_NEED_MORE },
-		{ VSC_WIRE_PAYLOAD_MAX + 1, VSC_WIRE_BAD },
-		{ 0x7fffffff, VSC_WIRE_BAD },
-		{ 0x80000000, VSC_WIRE_BAD },
-		{ 0xfffffff4, VSC_WIRE_BAD },
-		{ 0xffffffff, VSC_WIRE_BAD },
+		{0, VSC_WIRE_MESSAGE},
+		{1, VSC_WIRE_NEED_MORE},
+		{8, VSC_WIRE_NEED_MORE},
+		{65524, VSC_WIRE_NEED_MORE},
+		{VSC_WIRE_PAYLOAD_MAX, VSC_WIRE_NEED_MORE},
+		{VSC_WIRE_PAYLOAD_MAX + 1, VSC_WIRE_BAD},
+		{0x7fffffff, VSC_WIRE_BAD},
+		{0x80000000, VSC_WIRE_BAD},
+		{0xfffffff4, VSC_WIRE_BAD},
+		{0xffffffff, VSC_WIRE_BAD},
 	};
 
 	(void)state;
@@ -118,16 +117,16 @@ static void test_init(void **state)
 		uint32_t caps0;
 		size_t n_caps;
 	} cases[] = {
-		{ "", 0, false, 0, 0 },
-		{ "VSCD", 4, false, 0, 0 },
-		{ "VSC", 3, false, 0, 0 },
-		{ "DCSV\0\0\0\2\0\0\0\0", 12, false, 0, 0 },
-		{ "VSCD\0\0\0", 7, false, 0, 0 },
-		{ "VSCD\0\0\0\2", 8, true, 0, 0 },
-		{ "VSCD\0\0\0\2\0", 9, false, 0, 0 },
-		{ "VSCD\0\0\0\2\0\0\0", 11, false, 0, 0 },
-		{ "VSCD\0\0\0\2\x80\0\0\1", 12, true, 0x80000001, 1 },
-		{ "VSCD\0\0\0\2\0\0\0\5\0\0\0\6", 16, true, 5, 2 },
+		{"", 0, false, 0, 0},
+		{"VSCD", 4, false, 0, 0},
+		{"VSC", 3, false, 0, 0},
+		{"DCSV\0\0\0\2\0\0\0\0", 12, false, 0, 0},
+		{"VSCD\0\0\0", 7, false, 0, 0},
+		{"VSCD\0\0\0\2", 8, true, 0, 0},
+		{"VSCD\0\0\0\2\0", 9, false, 0, 0},
+		{"VSCD\0\0\0\2\0\0\0", 11, false, 0, 0},
+		{"VSCD\0\0\0\2\x80\0\0\1", 12, true, 0x80000001, 1},
+		{"VSCD\0\0\0\2\0\0\0\5\0\0\0\6", 16, true, 5, 2},
 	};
 
 	(void)state;
@@ -167,19 +166,19 @@ static void test_error(void **state)
 		size_t len;
 		int code; /* -1: none */
 	} cases[] = {
-		{ { 0 }, 0, -1 },
-		{ { 0, 0, 0 }, 3, -1 },
-		{ { 0, 0, 0, 0, 0 }, 5, -1 },
-		{ { 0, 0, 0, 0 }, 4, VSC_ERROR_SUCCESS },
-		{ { 0, 0, 0, 1 }, 4, VSC_ERROR_GENERAL },
-		{ { 1, 0, 0, 0 }, 4, VSC_ERROR_GENERAL },
-		{ { 0, 0, 0, 2 }, 4, VSC_ERROR_CANNOT_ADD_MORE_READERS },
-		{ { 2, 0, 0, 0 }, 4, VSC_ERROR_CANNOT_ADD_MORE_READERS },
-		{ { 3, 0, 0, 0 }, 4, VSC_ERROR_CARD_ALREADY_INSERTED },
-		{ { 0, 0, 0, 3 }, 4, VSC_ERROR_CARD_ALREADY_INSERTED },
-		{ { 0, 0, 0, 4 }, 4, VSC_ERROR_GENERAL },
-		{ { 0, 1, 0, 0 }, 4, VSC_ERROR_GENERAL },
-		{ { 0xff, 0xff, 0xff, 0xff }, 4, VSC_ERROR_GENERAL },
+		{{0}, 0, -1},
+		{{0, 0, 0}, 3, -1},
+		{{0, 0, 0, 0, 0}, 5, -1},
+		{{0, 0, 0, 0}, 4, VSC_ERROR_SUCCESS},
+		{{0, 0, 0, 1}, 4, VSC_ERROR_GENERAL},
+		{{1, 0, 0, 0}, 4, VSC_ERROR_GENERAL},
+		{{0, 0, 0, 2}, 4, VSC_ERROR_CANNOT_ADD_MORE_READERS},
+		{{2, 0, 0, 0}, 4, VSC_ERROR_CANNOT_ADD_MORE_READERS},
+		{{3, 0, 0, 0}, 4, VSC_ERROR_CARD_ALREADY_INSERTED},
+		{{0, 0, 0, 3}, 4, VSC_ERROR_CARD_ALREADY_INSERTED},
+		{{0, 0, 0, 4}, 4, VSC_ERROR_GENERAL},
+		{{0, 1, 0, 0}, 4, VSC_ERROR_GENERAL},
+		{{0xff, 0xff, 0xff, 0xff}, 4, VSC_ERROR_GENERAL},
 	};
 
 	(void)state;
@@ -207,10 +206,10 @@ static void test_names(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_orders),	cmocka_unit_test(test_cut_everywhere),
+		cmocka_unit_test(test_orders),  cmocka_unit_test(test_cut_everywhere),
 		cmocka_unit_test(test_lengths), cmocka_unit_test(test_longest),
-		cmocka_unit_test(test_init),	cmocka_unit_test(test_put_init),
-		cmocka_unit_test(test_error),	cmocka_unit_test(test_names),
+		cmocka_unit_test(test_init),    cmocka_unit_test(test_put_init),
+		cmocka_unit_test(test_error),   cmocka_unit_test(test_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -55,9 +55,9 @@ struct Session {
 
 /* Where the peer's bytes are cut. */
 typedef struct Cuts {
-	bool every;     /* after each byte */
-	size_t at;      /* after this many bytes in all, if not 0 */
-	bool close;     /* and nothing follows there */
+	bool every; /* after each byte */
+	size_t at;  /* after this many bytes in all, if not 0 */
+	bool close; /* and nothing follows there */
 } Cuts;
 
 static GByteArray *hex_bytes(const char *text)
@@ -185,7 +185,7 @@ static void session_start(Session *s, const SessionClass *class, const char *rol
 {
 	g_auto(GStrv) words = g_strsplit(role, " ", -1);
 
-	*s = (Session){ .class = class };
+	*s = (Session){.class = class};
 	if (words[1] != NULL && g_strcmp0(words[g_strv_length(words) - 1], "little") == 0)
 		s->order = VSC_ORDER_LITTLE;
 	vmc_buf_init(&s->in, VSC_WIRE_MESSAGE_MAX);
@@ -201,10 +201,9 @@ static void session_end(Session *s)
 
 /* Runs the steps; answers how many bytes the peer sent. With `cuts->close` the
  * rest is left out and every request must have had its one answer. */
-static size_t run_steps(const SessionClass *class, const char *name, char **lines,
-			const Cuts *cuts)
+static size_t run_steps(const SessionClass *class, const char *name, char **lines, const Cuts *cuts)
 {
-	Session s = { 0 };
+	Session s = {0};
 	size_t fed = 0;
 
 	for (unsigned i = 0; lines[i] != NULL; i++) {
@@ -250,12 +249,12 @@ static void run_transcript(const SessionClass *class, const char *name)
 
 	assert_true(g_file_get_contents(path, &text, NULL, NULL));
 	lines = g_strsplit(text, "\n", -1);
-	all = run_steps(class, name, lines, &(Cuts){ 0 });
-	run_steps(class, name, lines, &(Cuts){ .every = true });
+	all = run_steps(class, name, lines, &(Cuts){0});
+	run_steps(class, name, lines, &(Cuts){.every = true});
 	/* Long ones are cut at some 500 places: enough for each header. */
 	for (size_t at = 1; at < all; at += 1 + all / 500) {
-		run_steps(class, name, lines, &(Cuts){ .at = at });
-		run_steps(class, name, lines, &(Cuts){ .at = at, .close = true });
+		run_steps(class, name, lines, &(Cuts){.at = at});
+		run_steps(class, name, lines, &(Cuts){.at = at, .close = true});
 	}
 }
 
