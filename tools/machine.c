@@ -312,13 +312,13 @@ bool machine_start(Machine *machine, GError **error)
 {
 	if (machine->usb && !has_rank(machine, DEVICE_ATTACH) && !add_default_usb(machine, error))
 		return false;
+	if (!start_chardevs(machine, error))
+		return false;
 	if (!has_rank(machine, DEVICE_READER)) {
 		g_set_error(error, MACHINE_ERROR, MACHINE_ERROR_INCOMPLETE,
 			    "nothing to serve: add a reader, such as -device usb-ccid (see --help)");
 		return false;
 	}
-	if (!start_chardevs(machine, error))
-		return false;
 	for (int rank = 0; rank < DEVICE_RANKS; rank++) {
 		for (guint i = 0; i < machine->devices->len; i++) {
 			Device *device = machine->devices->pdata[i];

@@ -28,8 +28,7 @@ typedef struct Client {
 	ClientCards *cards;
 	ClientCommands *commands;
 	VmcChardev *chardev;
-	VscClientLink *link; /* NULL: there is no conversation */
-	guint turn;  /* the device is about to get its other user */
+	VscClientLink *link;
 	bool ending; /* the farewell is said */
 	ClientExit exit;
 } Client;
@@ -53,7 +52,7 @@ static gboolean on_farewell_over(gpointer user)
 static void end(Client *client, ClientExit status)
 {
 	client->exit = status;
-	if (client->ending || client->link == NULL || !vmc_chardev_is_open(client->chardev)) {
+	if (client->ending || !vmc_chardev_is_open(client->chardev)) {
 		leave(client, status);
 		return;
 	}
@@ -81,28 +80,6 @@ static const char *describe(const Client *client)
 	return vmc_chardev_describe(client->chardev);
 }
 
-static gboolean on_turn(gpointer user);
-
-/* The device gets its other user, but not from within an event. */
-static void turn(Client *client)
-{
-	if (client->turn == 0)
-		client->turn = g_idle_add(on_turn, client);
-}
-
-/* The host went before there was a link, or a link has ended. */
-static void on_lost(Client *client, const GError *reason)
-{
-	if (client->ending) {
-		leave(client, client->exit);
-		return;
-	}
-	say("connection to %s lost: %s%s", describe(client), reason->message,
-	    client->options.reconnect > 0 ? "; trying again" : "");
-	if (client->options.reconnect == 0)
-		leave(client, CLIENT_EXIT_LOST);
-}
-
 static void on_up(void *user)
 {
 	Client *client = user;
@@ -115,8 +92,26 @@ static void on_down(void *user, const GError *reason)
 	Client *client = user;
 
 	client_cards_down(client->cards);
-	on_lost(client, reason);
-	turn(client);
+	if (client->ending) {
+		leave(client, client->exit);
+		return;
+	}
+	say("connection to %s lost: %s%s", describe(client), reason->message,
+	    client->options.reconnect > 0 ? "; trying again" : "");
+	if (client->options.reconnect == 0)
+		leave(client, CLIENT_EXIT_LOST);
+}
+
+static void on_failed(void *user, const GError *reason, unsigned again_ms)
+{
+	Client *client = user;
+
+	if (again_ms > 0) {
+		say("%s; trying again in %u s", reason->message, (again_ms + 999) / 1000);
+		return;
+	}
+	say("%s", reason->message);
+	leave(client, CLIENT_EXIT_UNREACHED);
 }
 
 static void on_taken(void *user, VscCard *card)
@@ -154,65 +149,10 @@ static void on_refused(void *user, VscCard *card, VscErrorCode code)
 static const VscClientLinkEvents link_events = {
 	.up = on_up,
 	.down = on_down,
+	.failed = on_failed,
 	.taken = on_taken,
 	.refused = on_refused,
 };
-
-/* ---- Connecting: the device is ours until it is open, then a link's ---- */
-
-static void look_for_host(Client *client);
-
-static void on_failed(void *user, const GError *reason, unsigned again)
-{
-	Client *client = user;
-
-	if (again > 0) {
-		say("%s; trying again in %u s", reason->message, (again + 999) / 1000);
-		return;
-	}
-	say("%s", reason->message);
-	leave(client, CLIENT_EXIT_UNREACHED);
-}
-
-static gboolean on_turn(gpointer user)
-{
-	Client *client = user;
-	g_autoptr(GError) error = NULL;
-
-	client->turn = 0;
-	if (client->link != NULL) {
-		client_cards_lend(client->cards, NULL);
-		g_clear_pointer(&client->link, vsc_client_link_free);
-		look_for_host(client);
-	} else if (vmc_chardev_is_open(client->chardev)) {
-		vmc_chardev_set_user(client->chardev, NULL, NULL);
-		client->link = vsc_client_link_new(client->chardev, &link_events, client, &error);
-		g_assert_no_error(error); /* the device has no other user */
-		client_cards_lend(client->cards, client->link);
-	}
-	return G_SOURCE_REMOVE;
-}
-
-static void on_opened(void *user)
-{
-	turn(user);
-}
-
-static void on_closed(void *user, const GError *reason)
-{
-	on_lost(user, reason);
-}
-
-static const VmcChardevEvents waiting_events = {
-	.opened = on_opened,
-	.closed = on_closed,
-	.failed = on_failed,
-};
-
-static void look_for_host(Client *client)
-{
-	vmc_chardev_set_user(client->chardev, &waiting_events, client);
-}
 
 /* ---- Start and end ---- */
 
@@ -234,15 +174,17 @@ static bool start(Client *client)
 		say("%s", error->message);
 		return false;
 	}
-	look_for_host(client);
+	client->link = vsc_client_link_new(client->chardev, &link_events, client, &error);
+	g_assert_no_error(error); /* the device has no other user */
+	client_cards_lend(client->cards, client->link);
 	return true;
 }
 
 static void finish(Client *client)
 {
-	if (client->turn != 0)
-		g_source_remove(client->turn);
 	client_commands_free(client->commands);
+	if (client->link != NULL)
+		client_cards_lend(client->cards, NULL);
 	vsc_client_link_free(client->link);
 	vmc_chardev_free(client->chardev);
 	client_cards_free(client->cards);

@@ -288,9 +288,18 @@ static void on_message(void *user, const VscMessage *message)
 	run(link);
 }
 
+static void on_failed(void *user, const GError *reason, unsigned again_ms)
+{
+	VscClientLink *link = user;
+
+	if (link->events != NULL && link->events->failed != NULL)
+		link->events->failed(link->user, reason, again_ms);
+}
+
 static const VscPortEvents port_events = {
 	.opened = on_opened,
 	.closed = on_closed,
+	.failed = on_failed,
 	.message = on_message,
 };
 

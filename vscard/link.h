@@ -34,6 +34,8 @@ typedef struct VscClientLinkEvents {
 	void (*down)(void *user, const GError *reason);
 	void (*taken)(void *user, VscCard *card);     /* the host has this reader */
 	void (*refused)(void *user, VscCard *card, VscErrorCode code);
+	/* No connection came about; the next attempt is in `again_ms` ms, 0: none. */
+	void (*failed)(void *user, const GError *reason, unsigned again_ms);
 } VscClientLinkEvents;
 
 /* The client end on `chardev` (borrowed). */

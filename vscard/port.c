@@ -220,9 +220,19 @@ static void on_closed(void *user, const GError *reason)
 	port->events->closed(port->user, reason);
 }
 
+static void on_failed(void *user, const GError *reason, unsigned again_ms)
+{
+	VscPort *port = user;
+
+	vsc_port_trace(port, 1, "%s", reason->message);
+	if (port->events->failed != NULL)
+		port->events->failed(port->user, reason, again_ms);
+}
+
 static const VmcChardevEvents chardev_events = {
 	.opened = on_opened,
 	.closed = on_closed,
+	.failed = on_failed,
 	.readable = on_readable,
 	.writable = on_writable,
 };

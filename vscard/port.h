@@ -17,6 +17,8 @@ typedef struct VscPortEvents {
 	void (*opened)(void *user);
 	/* `reason` is valid during the call. */
 	void (*closed)(void *user, const GError *reason);
+	/* No conversation came about; as VmcChardevEvents has it. May be NULL. */
+	void (*failed)(void *user, const GError *reason, unsigned again_ms);
 	/* One message; borrowed during the call. */
 	void (*message)(void *user, const VscMessage *message);
 } VscPortEvents;
