@@ -4,6 +4,7 @@ with status 0 on SIGTERM and without a word of a sanitizer, or its test fails.
 VSCARD_SAN_BUILD and VSCARD_BUILD name other build folders than the two of
 `make check`."""
 
+import atexit
 import os
 import pathlib
 import shutil
@@ -82,6 +83,8 @@ class Program:
             self.process = subprocess.Popen([str(build / program), *args], stdin=stdin,
                                             stdout=out, stderr=err, env=environment(**env))
         self.name = program
+        # A test that fails on its way to end() leaves nothing behind either.
+        atexit.register(self.kill)
 
     def __enter__(self):
         return self
@@ -136,6 +139,7 @@ class Program:
             self.process.kill()
             self.process.wait()
         self.folder.remove()
+        atexit.unregister(self.kill)
 
     # ---- Measures ----
 
@@ -164,7 +168,11 @@ class Appliance(Program):
             ready.bind(self.places / "notify")
             super().__init__("vscardd", *args, *extra, build=build,
                              NOTIFY_SOCKET=self.places / "notify", **env)
-            self.wait_ready(ready)
+            try:
+                self.wait_ready(ready)
+            except BaseException:
+                self.kill()
+                raise
 
     def wait_ready(self, ready, limit=START_LIMIT):
         """Returns once vscardd has said, as to a service manager, that it

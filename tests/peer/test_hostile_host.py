@@ -244,7 +244,8 @@ class Memory(HostCase):
 
     def burst(self, host, seed):
         chance = random.Random(seed)
-        host.stream.send(pack(chance.choice(GARBAGE_TYPES), seed & 3, bytes(chance.randrange(60000)))
+        data = bytes(chance.randrange(60000))
+        host.stream.send(pack(chance.choice(GARBAGE_TYPES), seed & 3, data)
                          + pack(ERROR, 0, bytes(seed & 7)))
         for _ in range(5):
             host.send(APDU, chance.randbytes(chance.randrange(4, 200)))

@@ -609,7 +609,8 @@ class Logs(Case):
     def test_items(self):
         """Each item says something of its own."""
         for item, pattern in (("vscard", "reader"), ("messages", "(?i)apdu"),
-                              ("ccid", "usbredir"), ("machine", "usb-ccid"), ("chardev", "card0|usb0|unix")):
+                              ("ccid", "usbredir"), ("machine", "usb-ccid"),
+                              ("chardev", "card0|usb0|unix")):
             with self.subTest(item):
                 appliance = Appliance(extra=("-d", item))
                 self.converse(appliance)
