@@ -92,11 +92,13 @@ help:
 deps:
 	$(Q)tests/install-deps $(DEBS)
 
-$(BUILD)/%.o: %.c
+$(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(call say,CC,$<)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
+# The log domain of a library's messages is its name.
 define library
+$(call objects,$($(1)_SOURCES)): ALL_CPPFLAGS += -DG_LOG_DOMAIN='"$(1)"'
 $(BUILD)/lib$(1).a: $(call objects,$($(1)_SOURCES))
 	$$(call say,AR,$$@)rm -f $$@ && $(AR) rcs $$@ $$^
 endef

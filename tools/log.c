@@ -49,7 +49,7 @@ static void write_trace(const char *line)
 static bool wants_debug(const char *domain)
 {
 	for (size_t i = 0; i < G_N_ELEMENTS(items); i++) {
-		if (enabled[i] && g_strcmp0(items[i].domain, domain) == 0)
+		if (enabled[i] && items[i].domain != NULL && g_strcmp0(items[i].domain, domain) == 0)
 			return true;
 	}
 	return false;

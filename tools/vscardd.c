@@ -10,16 +10,18 @@
 #include <glib-unix.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "tools/config.h"
 #include "tools/daemon.h"
 #include "tools/log.h"
 #include "tools/machine.h"
+#include "vmc/socket.h"
 
 typedef struct Appliance {
 	Machine *machine;
+	GMainLoop *loop;
+	bool ending; /* a signal said so */
 	bool daemonize;
 	const char *pidfile;
 } Appliance;
@@ -214,42 +216,45 @@ static Next take_options(Appliance *appliance, int argc, char **argv, GError **e
 	return next;
 }
 
-static gboolean end_loop(gpointer loop)
+static gboolean on_signal(gpointer user)
 {
-	/* A server with wait=on has not come as far as the loop: nothing is
-	 * served yet, so there is nothing to end in order. */
-	if (!g_main_loop_is_running(loop)) {
-		daemon_remove_pidfile();
-		exit(0);
-	}
-	g_main_loop_quit(loop);
+	Appliance *appliance = user;
+
+	appliance->ending = true;
+	vmc_socket_stop_waiting();
+	g_main_loop_quit(appliance->loop);
 	return G_SOURCE_CONTINUE;
 }
 
 /* From the described machine to the end of its service. */
 static bool serve(Appliance *appliance, GError **error)
 {
-	g_autoptr(GMainLoop) loop = g_main_loop_new(NULL, FALSE);
-
 	if (appliance->daemonize && !daemon_fork(error))
 		return false;
 	signal(SIGPIPE, SIG_IGN);
-	g_unix_signal_add(SIGTERM, end_loop, loop);
-	g_unix_signal_add(SIGINT, end_loop, loop);
+	g_unix_signal_add(SIGTERM, on_signal, appliance);
+	g_unix_signal_add(SIGINT, on_signal, appliance);
 	log_start();
 	if (appliance->pidfile != NULL && !daemon_write_pidfile(appliance->pidfile, error))
 		return false;
-	if (!machine_start(appliance->machine, error))
-		return false;
+	if (!machine_start(appliance->machine, error)) {
+		/* Ended while a server waited for its client: as was asked. */
+		if (appliance->ending)
+			g_clear_error(error);
+		return appliance->ending;
+	}
 	daemon_ready();
-	g_main_loop_run(loop);
+	g_main_loop_run(appliance->loop);
 	g_debug("ending");
 	return true;
 }
 
 int main(int argc, char **argv)
 {
-	Appliance appliance = { .machine = machine_new() };
+	Appliance appliance = {
+		.machine = machine_new(),
+		.loop = g_main_loop_new(NULL, FALSE),
+	};
 	g_autoptr(GError) error = NULL;
 	Next next = take_options(&appliance, argc, argv, &error);
 
@@ -258,6 +263,7 @@ int main(int argc, char **argv)
 	if (next == NEXT_FAIL)
 		fprintf(stderr, "vscardd: %s\n", error->message);
 	machine_free(appliance.machine);
+	g_main_loop_unref(appliance.loop);
 	daemon_remove_pidfile();
 	return next == NEXT_FAIL ? 1 : 0;
 }

@@ -266,8 +266,9 @@ static void output_broke(VmcChardev *chardev, GError *reason)
 	chardev->reason = reason;
 	want_write(chardev, false);
 	vmc_buf_clear(&chardev->out);
-	chardev->high = false;
-	chardev->due &= ~(unsigned)DUE_WRITABLE;
+	/* Who stopped at the high mark reads what is left only when told to go on. */
+	if (chardev->high)
+		defer(chardev, DUE_WRITABLE);
 	follow_user(chardev);
 }
 
@@ -358,6 +359,7 @@ static void tell_closed(VmcChardev *chardev)
 	bool told = chardev->told;
 
 	/* First the backend: a user that starts anew in `closed` finds it ready. */
+	g_debug("chardev %s: closed: %s", chardev->id, reason->message);
 	chardev->state = VMC_CHARDEV_DOWN;
 	chardev->told = false;
 	chardev->class->hangup(chardev);
@@ -369,6 +371,7 @@ static void tell_opened(VmcChardev *chardev)
 {
 	if (chardev->events == NULL || chardev->told || !is_live(chardev))
 		return;
+	g_debug("chardev %s: opened", chardev->id);
 	chardev->told = true;
 	if (chardev->events->opened != NULL)
 		chardev->events->opened(chardev->user);
@@ -388,6 +391,16 @@ static void tell_readable(VmcChardev *chardev)
 	/* A backend that is not driven by the kernel looks if there is more. */
 	if (chardev->reading)
 		chardev->class->want_read(chardev, true);
+}
+
+/* The queue is short again: who stopped producing may go on. */
+static void leave_high_mark(VmcChardev *chardev)
+{
+	if (!chardev->high)
+		return;
+	chardev->high = false;
+	if (chardev->told && chardev->events != NULL && chardev->events->writable != NULL)
+		chardev->events->writable(chardev->user);
 }
 
 /* Sends of the queue what goes now; tells of the low mark. */
@@ -410,19 +423,18 @@ static void send_queue(VmcChardev *chardev)
 	}
 
 	want_write(chardev, rest.len > 0);
-	if (rest.len == 0 && chardev->state == VMC_CHARDEV_FLUSHING) {
+	if (rest.len == 0 && chardev->state == VMC_CHARDEV_FLUSHING)
 		start_lingering(chardev);
-	} else if (chardev->high && rest.len <= VMC_CHARDEV_LOW_MARK) {
-		chardev->high = false;
-		if (chardev->told && chardev->events != NULL && chardev->events->writable != NULL)
-			chardev->events->writable(chardev->user);
-	}
+	else if (rest.len <= VMC_CHARDEV_LOW_MARK)
+		leave_high_mark(chardev);
 }
 
 static void tell_writable(VmcChardev *chardev)
 {
 	if (chardev->state == VMC_CHARDEV_UP || chardev->state == VMC_CHARDEV_FLUSHING)
 		send_queue(chardev);
+	else if (chardev->state == VMC_CHARDEV_ENDING)
+		leave_high_mark(chardev);
 }
 
 static void tell_failed(VmcChardev *chardev)
@@ -618,6 +630,7 @@ bool vmc_chardev_never_reads(const VmcChardev *chardev)
 void vmc_chardev_emit_failed(VmcChardev *chardev, GError *reason, unsigned again)
 {
 	g_clear_error(&chardev->failure);
+	g_debug("chardev %s: %s; next attempt in %u ms (0: none)", chardev->id, reason->message, again);
 	chardev->failure = reason;
 	chardev->again = again;
 	defer(chardev, DUE_FAILED);

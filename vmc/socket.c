@@ -428,13 +428,24 @@ static bool start_server(VmcSocket *self, const VmcOpts *opts, GError **error)
 	return true;
 }
 
+static bool stop_waiting;
+
+void vmc_socket_stop_waiting(void)
+{
+	stop_waiting = true;
+	g_main_context_wakeup(NULL);
+}
+
 /* Until a client is there. The loop runs, so other devices live on. */
-static void wait_for_client(VmcSocket *self)
+static bool wait_for_client(VmcSocket *self, const VmcOpts *opts, GError **error)
 {
 	if (self->base.state != VMC_CHARDEV_UP)
 		g_message("waiting for a client on %s", self->base.describe);
-	while (self->base.state != VMC_CHARDEV_UP)
+	while (self->base.state != VMC_CHARDEV_UP && !stop_waiting)
 		g_main_context_iteration(NULL, TRUE);
+	if (self->base.state != VMC_CHARDEV_UP)
+		vmc_chardev_set_open_error(opts, error, "told to end before a client came");
+	return self->base.state == VMC_CHARDEV_UP;
 }
 
 /* ---- Clients ---- */
@@ -640,8 +651,8 @@ static VmcChardev *socket_create(VmcOpts *opts, GError **error)
 	if (!(self->config.server ? start_server(self, opts, error) :
 				    start_client(self, opts, error)))
 		return NULL;
-	if (self->config.server && self->config.wait)
-		wait_for_client(self);
+	if (self->config.server && self->config.wait && !wait_for_client(self, opts, error))
+		return NULL;
 	return g_steal_pointer(&chardev);
 }
 

@@ -42,7 +42,12 @@ static void both_refused(void *data, VscCard *card, VscErrorCode code)
 	((Both *)data)->refused++;
 }
 
-static const VscClientLinkEvents both_events = {both_up, both_down, both_taken, both_refused};
+static const VscClientLinkEvents both_events = {
+	.up = both_up,
+	.down = both_down,
+	.taken = both_taken,
+	.refused = both_refused,
+};
 
 static void both_start(Both *both)
 {
