@@ -11,6 +11,8 @@
 
 #include <usbredirparser.h>
 
+#include "vmc/buf.h"
+
 /* Transfers that may be pending: those that CcidDevice lets wait on one pipe,
  * and some on the others. */
 #define USBREDIR_TRANSFERS_MAX 4352u
@@ -49,7 +51,7 @@ struct CcidUsbredir {
 	const char *broken;            /* why the peer is to be dropped */
 	bool held;                     /* output is high: no input until it is low */
 	bool closing;                  /* output goes nowhere */
-	size_t budget;
+	VmcBuf in;                     /* read and not yet parsed */
 
 	uint8_t header[sizeof(struct usb_redir_header)];
 	size_t header_have;

@@ -22,9 +22,9 @@
 /* The longest packet a peer may send: a transfer of any size a CCID driver
  * has reason for, and far below what would hurt. */
 #define PACKET_MAX (1024u * 1024)
-/* Input taken in one go, so that a peer that never stops does not keep the
- * loop from all else. */
-#define READ_BUDGET (256u * 1024)
+/* The parser reads a packet in up to three pieces; the kernel is asked once for
+ * as much as this. */
+#define READ_AHEAD 4096u
 
 #define MAX_PACKET_TOLD 64u
 
@@ -451,15 +451,35 @@ static bool guard(CcidUsbredir *usbredir, VmcSpan bytes)
 	return true;
 }
 
+/* Up to `count` bytes of input into `data`; a long piece goes there directly. */
+static size_t read_ahead(CcidUsbredir *usbredir, uint8_t *data, size_t count)
+{
+	VmcSpan have = vmc_buf_span(&usbredir->in);
+	size_t room;
+	uint8_t *to;
+
+	if (have.len == 0 && count >= READ_AHEAD)
+		return vmc_chardev_read(usbredir->chardev, data, count);
+	if (have.len == 0) {
+		to = vmc_buf_room(&usbredir->in, READ_AHEAD, &room);
+		vmc_buf_added(&usbredir->in, vmc_chardev_read(usbredir->chardev, to, room));
+		have = vmc_buf_span(&usbredir->in);
+	}
+	count = MIN(count, have.len);
+	if (count > 0)
+		memcpy(data, have.data, count);
+	vmc_buf_consume(&usbredir->in, count);
+	return count;
+}
+
 static int on_read(void *priv, uint8_t *data, int count)
 {
 	CcidUsbredir *usbredir = priv;
-	size_t n = MIN((size_t)count, usbredir->budget);
+	size_t n;
 
-	if (usbredir->broken || usbredir->held || n == 0)
+	if (usbredir->broken || usbredir->held || count <= 0)
 		return 0;
-	n = vmc_chardev_read(usbredir->chardev, data, n);
-	usbredir->budget -= n;
+	n = read_ahead(usbredir, data, (size_t)count);
 	if (guard(usbredir, vmc_span(data, n)))
 		return (int)n;
 	give_up(usbredir, "it announced a packet longer than any transfer to a reader");
@@ -557,6 +577,7 @@ static void forget_peer(CcidUsbredir *usbredir)
 	usbredir->broken = NULL;
 	usbredir->header_have = 0;
 	usbredir->body_left = 0;
+	vmc_buf_clear(&usbredir->in);
 	usbredir->held = false;
 }
 
@@ -576,7 +597,6 @@ static void on_readable(void *user)
 
 	if (!usbredir->parser || usbredir->broken)
 		return;
-	usbredir->budget = READ_BUDGET;
 	if (usbredirparser_do_read(usbredir->parser) == usbredirparser_read_parse_error)
 		give_up(usbredir, "it sent a packet that is none");
 	usbredir_flush(usbredir);
@@ -597,8 +617,10 @@ static void on_writable(void *user)
 		return;
 	usbredir_flush(usbredir);
 	usbredir_receive_again(usbredir);
-	if (!usbredir->held)
-		vmc_chardev_pause(usbredir->chardev, false);
+	if (usbredir->held)
+		return;
+	vmc_chardev_pause(usbredir->chardev, false);
+	on_readable(usbredir); /* what was read before */
 }
 
 static const VmcChardevEvents chardev_events = {
@@ -617,6 +639,7 @@ CcidUsbredir *ccid_usbredir_new(VmcChardev *chardev, UsbDevice *device, GError *
 	usbredir->chardev = chardev;
 	usbredir->device = device;
 	g_queue_init(&usbredir->transfers);
+	vmc_buf_init(&usbredir->in, READ_AHEAD);
 	if (!usb_device_attach(device, &usbredir_device_events, usbredir)) {
 		g_set_error(error, G_IO_ERROR, G_IO_ERROR_BUSY, "the device is attached elsewhere already");
 		g_free(usbredir);
