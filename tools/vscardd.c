@@ -253,7 +253,7 @@ static bool serve(Appliance *appliance, GError **error)
 /* The heap's unused end stays this large. The longest messages are 64 KiB and a
  * few are made and freed for each; glibc would give their pages back and take
  * them again every time, which is half of what such a command costs. */
-#define HEAP_END_KEPT (1024 * 1024)
+#define HEAP_END_KEPT (512 * 1024)
 
 int main(int argc, char **argv)
 {
@@ -265,7 +265,6 @@ int main(int argc, char **argv)
 	Next next;
 
 	mallopt(M_TRIM_THRESHOLD, HEAP_END_KEPT);
-	mallopt(M_TOP_PAD, HEAP_END_KEPT / 4);
 	next = take_options(&appliance, argc, argv, &error);
 	if (next == NEXT_GO_ON && !serve(&appliance, &error))
 		next = NEXT_FAIL;
