@@ -59,7 +59,14 @@ ifneq ($(filter-out $(NEEDS_NOTHING),$(or $(MAKECMDGOALS),all)),)
 ifeq ($(shell command -v $(PKG_CONFIG)),)
 $(error pkg-config is missing: install the Debian package pkg-config, or run `make deps` for all)
 endif
-WANTED := $(PACKAGES) $(if $(filter-out all install,$(or $(MAKECMDGOALS),all)),$(TEST_PACKAGES))
+GOALS := $(or $(MAKECMDGOALS),all)
+TOOLS := $(CC) $(if $(filter check check-quick bench,$(GOALS)),$(TEST_TOOLS)) \
+	$(if $(filter fuzz,$(GOALS)),$(FUZZ_TOOLS))
+ABSENT := $(strip $(foreach t,$(TOOLS),$(if $(shell command -v $(t)),,$(t))))
+ifneq ($(ABSENT),)
+$(error missing: $(foreach t,$(ABSENT),$(t) (Debian package $(or $(DEB_OF_$(t)),gcc))); run `make deps` to install all that is needed)
+endif
+WANTED := $(PACKAGES) $(if $(filter-out all install,$(GOALS)),$(TEST_PACKAGES))
 MISSING := $(strip $(foreach p,$(WANTED),$(shell $(PKG_CONFIG) --exists $(p) || echo $(p))))
 ifneq ($(MISSING),)
 $(error missing: $(foreach p,$(MISSING),$(p) (Debian package $(DEB_$(p)))); run `make deps` to install all that is needed)

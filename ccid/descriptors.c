@@ -115,7 +115,7 @@ static size_t put_interface(uint8_t *to)
 	to[2] = CCID_INTERFACE;
 	to[3] = 0;
 	to[4] = 3;
-	to[5] = 0x0B; /* bInterfaceClass: smart card device (4.3.1) */
+	to[5] = CCID_INTERFACE_CLASS;
 	to[6] = 0;
 	to[7] = 0; /* bulk transfers, optional interrupt-IN */
 	to[8] = STRING_INTERFACE;

@@ -35,6 +35,7 @@
 #define CCID_ENDPOINT_IN 0x82u
 #define CCID_ENDPOINT_INTERRUPT 0x83u
 
+#define CCID_INTERFACE_CLASS 0x0Bu /* smart card device: CCID 1.1, 4.3.1 */
 #define CCID_CONTROL_PACKET 64u /* both speeds: USB 2.0, 5.5.3 */
 #define CCID_BULK_PACKET_FULL 64u
 #define CCID_BULK_PACKET_HIGH 512u

@@ -371,7 +371,7 @@ static bool control_out(CcidDevice *device, const UsbSetup *setup)
 		return interface && setup->value == 0;
 	case CLASS_ABORT:
 		return interface && ccid_reader_abort(device->reader, setup->value & 0xFFu,
-		                                      (uint8_t)(setup->value >> 8), now_ms());
+		                                      (uint8_t)(setup->value >> 8));
 	default:
 		return false;
 	}
@@ -524,7 +524,7 @@ static void fill_info(CcidDevice *device)
 	memcpy(device->endpoints, endpoints, sizeof(endpoints));
 	device->info = (UsbDeviceInfo){
 		.speed = USB_SPEED_HIGH,
-		.interface_class = 0x0B, /* CCID 1.1, 4.3.1 */
+		.interface_class = CCID_INTERFACE_CLASS,
 		.vendor_id = device->identity.vendor_id,
 		.product_id = device->identity.product_id,
 		.release = CCID_RELEASE,

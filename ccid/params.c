@@ -23,9 +23,19 @@
 #define TCCKS_INVERSE 0x02u
 #define TCCKS_CRC 0x01u
 
+/* Fi and Di that are not reserved: ISO/IEC 7816-3:2006, tables 7 and 8. */
+static bool fi_di_known(uint8_t fi_di)
+{
+	unsigned fi = fi_di >> 4, di = fi_di & 0x0Fu;
+
+	return (fi <= 6 || (fi >= 9 && fi <= 13)) && di >= 1 && di <= 9;
+}
+
+/* A reserved value in an ATR gives way to the default: what the reader reports
+ * it also takes when the host sets it. */
 void ccid_params_from_atr(const VscAtr *atr, CcidParams *params)
 {
-	uint8_t fi_di = atr ? atr->ta1 : DEFAULT_FI_DI;
+	uint8_t fi_di = atr && fi_di_known(atr->ta1) ? atr->ta1 : DEFAULT_FI_DI;
 	uint8_t inverse = atr && atr->inverse ? TCCKS_INVERSE : 0;
 	uint8_t guard = atr ? atr->guard_n : 0;
 	uint8_t clock_stop = atr ? atr->clock_stop & CLOCK_STOP_MAX : 0;
@@ -38,21 +48,16 @@ void ccid_params_from_atr(const VscAtr *atr, CcidParams *params)
 		params->protocol = 1;
 		params->len = CCID_PARAMS_T1;
 		params->bytes[1] = (uint8_t)(TCCKS_T1 | inverse | (atr->t1_crc ? TCCKS_CRC : 0));
-		params->bytes[3] = atr->t1_bwi_cwi ? atr->t1_bwi_cwi : DEFAULT_BWI_CWI;
-		params->bytes[5] = atr->t1_ifsc ? atr->t1_ifsc : DEFAULT_IFSC;
+		params->bytes[3] = atr->t1_bwi_cwi && atr->t1_bwi_cwi >> 4 <= BWI_MAX ?
+					   atr->t1_bwi_cwi :
+					   DEFAULT_BWI_CWI;
+		params->bytes[5] = atr->t1_ifsc && atr->t1_ifsc <= IFSC_MAX ? atr->t1_ifsc :
+									      DEFAULT_IFSC;
 	} else {
 		params->len = CCID_PARAMS_T0;
 		params->bytes[1] = (uint8_t)(TCCKS_T0 | inverse);
 		params->bytes[3] = atr && atr->t0_wi ? atr->t0_wi : DEFAULT_WI;
 	}
-}
-
-/* Fi and Di that are not reserved: ISO/IEC 7816-3:2006, tables 7 and 8. */
-static bool fi_di_known(uint8_t fi_di)
-{
-	unsigned fi = fi_di >> 4, di = fi_di & 0x0Fu;
-
-	return (fi <= 6 || (fi >= 9 && fi <= 13)) && di >= 1 && di <= 9;
 }
 
 /* The index of the first byte of a T=0 structure that cannot be, -1 if all

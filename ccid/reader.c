@@ -109,9 +109,8 @@ void ccid_reader_message(CcidReader *reader, VmcSpan bytes, int64_t now)
 		refuse(reader, &message, CCID_ERROR_SLOT);
 }
 
-bool ccid_reader_abort(CcidReader *reader, unsigned slot, uint8_t seq, int64_t now)
+bool ccid_reader_abort(CcidReader *reader, unsigned slot, uint8_t seq)
 {
-	(void)now;
 	if (slot >= reader->n_slots)
 		return false;
 	ccid_slot_abort(reader->slots[slot], seq);

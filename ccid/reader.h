@@ -60,7 +60,7 @@ void ccid_reader_message(CcidReader *reader, VmcSpan message, int64_t now);
 
 /* The class request ABORT (5.3.1) for `slot` and `seq`. False when the slot
  * does not exist: the request stalls. */
-bool ccid_reader_abort(CcidReader *reader, unsigned slot, uint8_t seq, int64_t now);
+bool ccid_reader_abort(CcidReader *reader, unsigned slot, uint8_t seq);
 
 /* Builds the RDR_to_PC_NotifySlotChange message (6.3.1) into `to` and forgets
  * the change bits; answers its length, 0 when nothing changed since the last. */

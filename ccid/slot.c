@@ -240,6 +240,8 @@ static void powered_on(CcidSlot *slot, VscOutcome outcome, VmcSpan atr)
 	const char *because;
 
 	slot->active = false;
+	g_debug("slot %u: power on: %s", slot->index,
+	        outcome == VSC_OUTCOME_OK ? "an ATR" : vsc_outcome_name(outcome));
 	if (outcome != VSC_OUTCOME_OK || !is_atr(atr)) {
 		outcome_failed(slot, outcome);
 		return;
@@ -276,10 +278,6 @@ static void on_answered(void *user, VscToken token, VscOutcome outcome, VmcSpan 
 	case CCID_ICC_POWER_ON:
 		powered_on(slot, outcome, data);
 		break;
-	case CCID_ICC_POWER_OFF:
-		/* However it went: the slot gives the card no more power. */
-		answer_ok(slot, slot->pending_type, slot->pending_seq);
-		break;
 	default:
 		transmitted(slot, outcome, data);
 		break;
@@ -288,6 +286,7 @@ static void on_answered(void *user, VscToken token, VscOutcome outcome, VmcSpan 
 
 static void set_present(CcidSlot *slot, bool present)
 {
+	g_debug("slot %u: card %s", slot->index, present ? "inserted" : "removed");
 	slot->present = present;
 	slot->changed = true;
 	deactivate(slot);
@@ -342,11 +341,12 @@ static void power_on(CcidSlot *slot, const CcidMessage *command, int64_t now)
 
 static void power_off(CcidSlot *slot, const CcidMessage *command, int64_t now)
 {
+	(void)now;
 	deactivate(slot);
+	/* The slot gives the card no more power, however long that takes. */
 	if (slot->present)
-		vsc_card_power_off(slot->card, begin(slot, command, now));
-	else
-		answer_ok(slot, command->type, command->seq);
+		vsc_card_power_off(slot->card, next_token(slot));
+	answer_ok(slot, command->type, command->seq);
 }
 
 static void get_slot_status(CcidSlot *slot, const CcidMessage *command, int64_t now)
@@ -530,6 +530,7 @@ void ccid_slot_abort(CcidSlot *slot, uint8_t seq)
 {
 	bool complete = slot->abort == ABORT_MESSAGE && slot->abort_seq == seq;
 
+	g_debug("slot %u: the host aborts command %u", slot->index, seq);
 	cancel_request(slot);
 	fail_pending(slot, CCID_ERROR_ABORTED);
 	drop_chain(slot);
@@ -573,6 +574,8 @@ void ccid_slot_tick(CcidSlot *slot, int64_t now)
 	if (slot->pending == VSC_TOKEN_NONE || now < slot->extension_at)
 		return;
 	slot->extension_at = now + CCID_TIME_EXTENSION_MS;
+	g_debug("slot %u: %s %u takes its time", slot->index, ccid_message_name(slot->pending_type),
+	        slot->pending_seq);
 	answer_status(slot, slot->pending_type, slot->pending_seq, status, CCID_TIME_EXTENSION_FACTOR);
 }
 

@@ -26,7 +26,8 @@
  * as much as this. */
 #define READ_AHEAD 4096u
 
-#define MAX_PACKET_TOLD 64u
+#define CONTROL_PACKET 64u /* endpoint 0, both speeds: USB 2.0, 5.5.3 */
+#define PACKET_TOLD_MAX 64u /* of the other endpoints, see send_ep_info() */
 
 static void free_data(CcidUsbredir *usbredir, uint8_t *data, int len)
 {
@@ -55,8 +56,8 @@ static void send_ep_info(CcidUsbredir *usbredir, const UsbDeviceInfo *info)
 	memset(header.type, usb_redir_type_invalid, sizeof(header.type));
 	header.type[usbredir_endpoint_index(0x00)] = usb_redir_type_control;
 	header.type[usbredir_endpoint_index(0x80)] = usb_redir_type_control;
-	header.max_packet_size[usbredir_endpoint_index(0x00)] = MAX_PACKET_TOLD;
-	header.max_packet_size[usbredir_endpoint_index(0x80)] = MAX_PACKET_TOLD;
+	header.max_packet_size[usbredir_endpoint_index(0x00)] = CONTROL_PACKET;
+	header.max_packet_size[usbredir_endpoint_index(0x80)] = CONTROL_PACKET;
 	for (size_t i = 0; i < info->n_endpoints; i++) {
 		const UsbEndpoint *endpoint = &info->endpoints[i];
 		unsigned at = usbredir_endpoint_index(endpoint->address);
@@ -67,7 +68,7 @@ static void send_ep_info(CcidUsbredir *usbredir, const UsbDeviceInfo *info)
 		 * of a guest's read to one transfer if each is a multiple of
 		 * this, and on a full-speed bus they are 64: else every 64
 		 * bytes cost it a round trip to here. */
-		header.max_packet_size[at] = MIN(endpoint->max_packet_size, MAX_PACKET_TOLD);
+		header.max_packet_size[at] = MIN(endpoint->max_packet_size, PACKET_TOLD_MAX);
 	}
 	usbredirparser_send_ep_info(usbredir->parser, &header);
 }

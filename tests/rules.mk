@@ -4,10 +4,18 @@
 # the tree, and suites in Python that drive the programs with real peers.
 
 TEST_PACKAGES := cmocka libpcsclite
-# Programs that tests and the demo run. The guest is made of downloaded
-# packages; these are the tools that make it and the peers on this side.
-TEST_DEBS := python3 qemu-system-x86 opensc openssl libnss3-tools busybox-static cpio zstd \
-	xz-utils clang libclang-rt-14-dev mandoc strace
+# Programs that tests and the demo run on this side; the guest is made of
+# downloaded packages.
+TEST_TOOLS := python3 qemu-system-x86_64 openssl certutil mandoc strace
+FUZZ_TOOLS := clang
+DEB_OF_python3 := python3
+DEB_OF_qemu-system-x86_64 := qemu-system-x86
+DEB_OF_openssl := openssl
+DEB_OF_certutil := libnss3-tools
+DEB_OF_mandoc := mandoc
+DEB_OF_strace := strace
+DEB_OF_clang := clang
+TEST_DEBS := $(sort $(foreach t,$(TEST_TOOLS) $(FUZZ_TOOLS),$(DEB_OF_$(t))) libclang-rt-14-dev)
 
 UNIT_TESTS := $(patsubst %.c,%,$(sort $(wildcard tests/unit/test-*.c)))
 FUZZ_TESTS := $(patsubst %.c,%,$(sort $(wildcard tests/fuzz/fuzz-*.c)))

@@ -17,6 +17,7 @@ typedef struct Config {
 	Machine *machine;
 	const char *path;
 	unsigned line;
+	unsigned group_line; /* where `opts` began */
 	VmcOpts *opts; /* the group being read, or NULL */
 	bool chardev;  /* it is a chardev, not a device */
 } Config;
@@ -43,9 +44,11 @@ static bool finish_group(Config *config, GError **error)
 
 	if (opts == NULL)
 		return true;
-	if (config->chardev)
-		return at_line(config, machine_add_chardev(config->machine, opts, error), error);
-	return at_line(config, machine_add_device(config->machine, opts, error), error);
+	if (config->chardev ? machine_add_chardev(config->machine, opts, error) :
+			      machine_add_device(config->machine, opts, error))
+		return true;
+	g_prefix_error(error, "-readconfig %s:%u: ", config->path, config->group_line);
+	return false;
 }
 
 /* The text between the first and the last '"' of `from`, or NULL. */
@@ -73,6 +76,7 @@ static bool begin_group(Config *config, char *text, GError **error)
 	if (strcmp(text, "chardev") != 0 && strcmp(text, "device") != 0)
 		return fail(config, error, "unknown group; there are: [chardev \"ID\"], [device \"ID\"]");
 	config->chardev = strcmp(text, "chardev") == 0;
+	config->group_line = config->line;
 	config->opts = vmc_opts_new(config->chardev ? "[chardev]" : "[device]");
 	return id == NULL || at_line(config, vmc_opts_add(config->opts, "id", id, error), error);
 }
@@ -115,9 +119,9 @@ static char *load(const char *path, GError **error)
 	struct stat st;
 	char *text = NULL;
 
-	if (stat(path, &st) == 0 && st.st_size > CONFIG_SIZE_MAX) {
+	if (stat(path, &st) == 0 && (!S_ISREG(st.st_mode) || st.st_size > CONFIG_SIZE_MAX)) {
 		g_set_error(error, VMC_OPTS_ERROR, VMC_OPTS_ERROR_VALUE,
-			    "-readconfig %s: the file is larger than %d bytes", path,
+			    "-readconfig %s: not a file of at most %d bytes", path,
 			    CONFIG_SIZE_MAX);
 		return NULL;
 	}

@@ -21,9 +21,8 @@ struct Machine {
 	bool usb;
 };
 
-/* The keys every device takes. */
-static const VmcOptDesc device_common[] = {
-	{ "driver", VMC_OPT_STRING, 0, 0, "the driver" },
+const VmcOptDesc device_common[] = {
+	{ "driver", VMC_OPT_STRING, 0, 0, NULL }, /* the word before the keys */
 	{ "id", VMC_OPT_STRING, 0, 0, "name of this device; its bus is ID.0" },
 	{ 0 },
 };
@@ -118,16 +117,17 @@ static Device *find_device(Machine *machine, const char *id)
 	return NULL;
 }
 
-/* DRIVER, DRIVER#2, ...: ids for those that were given none. No id of a user
+/* DRIVER#1, DRIVER#2, ...: ids for those that were given none. No id of a user
  * can have a '#'. */
 static char *make_up_id(Machine *machine, const char *driver)
 {
-	char *id = g_strdup(driver);
+	char *id = NULL;
+	unsigned n = 0;
 
-	for (unsigned n = 2; find_device(machine, id) != NULL; n++) {
+	do {
 		g_free(id);
-		id = g_strdup_printf("%s#%u", driver, n);
-	}
+		id = g_strdup_printf("%s#%u", driver, ++n);
+	} while (find_device(machine, id) != NULL);
 	return id;
 }
 

@@ -60,12 +60,15 @@ struct DeviceDriver {
 struct Device {
 	const DeviceDriver *driver;
 	VmcOpts *opts;
-	char *id;    /* its own or one made up: usb-ccid, usb-ccid#2 */
+	char *id;    /* its own or one made up: usb-ccid#1 */
 	void *state; /* the driver's; NULL before create */
 };
 
 /* The drivers there are, NULL-terminated. */
 const DeviceDriver *const *device_drivers(void);
+
+/* The keys that every device takes beside its driver's; ends with a NULL name. */
+extern const VmcOptDesc device_common[];
 
 /* The driver called `name`, or NULL. */
 const DeviceDriver *device_driver(const char *name);

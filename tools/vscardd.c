@@ -83,6 +83,7 @@ static Next take_device(Appliance *appliance, const char *argument, GError **err
 	driver = vmc_opts_wants_help(opts) ? device_driver(vmc_opts_get(opts, "driver")) : NULL;
 	if (driver != NULL) {
 		printf("%s: %s\n", driver->name, driver->help);
+		vmc_opts_print_table(device_common);
 		vmc_opts_print_table(driver->options);
 		return NEXT_EXIT;
 	}

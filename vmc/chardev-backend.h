@@ -104,6 +104,9 @@ bool vmc_chardev_never_reads(const VmcChardev *chardev);
  * next one, or 0. */
 void vmc_chardev_emit_failed(VmcChardev *chardev, GError *reason, unsigned again);
 
+/* What a read answers at the end of the stream: VMC_CHARDEV_ERROR_HANGUP. */
+GError *vmc_chardev_hangup_error(void);
+
 /* Sets `error` to VMC_CHARDEV_ERROR_OPEN, "<option text>: <message>". */
 void vmc_chardev_set_open_error(const VmcOpts *opts, GError **error, const char *format, ...)
 	G_GNUC_PRINTF(3, 4);

@@ -114,6 +114,12 @@ bool vmc_chardev_help(const char *backend, GError **error)
 	return true;
 }
 
+GError *vmc_chardev_hangup_error(void)
+{
+	return g_error_new_literal(VMC_CHARDEV_ERROR, VMC_CHARDEV_ERROR_HANGUP,
+				   "the other side closed the connection");
+}
+
 void vmc_chardev_set_open_error(const VmcOpts *opts, GError **error, const char *format, ...)
 {
 	g_autofree char *message = NULL;

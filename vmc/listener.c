@@ -197,16 +197,6 @@ static bool listen_tcp(VmcListener *listener, const VmcSocketConfig *config, con
 
 /* ---- UNIX ---- */
 
-static GSocketAddress *unix_address(const VmcSocketConfig *config)
-{
-	GUnixSocketAddressType type = G_UNIX_SOCKET_ADDRESS_PATH;
-
-	if (config->abstract)
-		type = config->tight ? G_UNIX_SOCKET_ADDRESS_ABSTRACT :
-				       G_UNIX_SOCKET_ADDRESS_ABSTRACT_PADDED;
-	return g_unix_socket_address_new_with_type(config->path, -1, type);
-}
-
 /* Whether the socket at `address` is left over from a process that is gone.
  * Only a refusal says so: somebody busy or forbidden is somebody. */
 static bool is_stale(GSocketAddress *address)
@@ -249,7 +239,7 @@ static bool clear_path(const VmcSocketConfig *config, GSocketAddress *address,
 static bool listen_unix(VmcListener *listener, const VmcSocketConfig *config, const VmcOpts *opts,
 			GError **error)
 {
-	g_autoptr(GSocketAddress) address = unix_address(config);
+	g_autoptr(GSocketAddress) address = vmc_socket_config_unix_address(config);
 	struct stat st;
 	GSocket *sock;
 

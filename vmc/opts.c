@@ -78,8 +78,9 @@ static char *shown(const char *text, size_t most)
 	head = len > most ? g_strdup_printf("%.*s…", (int)most, text) : g_strdup(text);
 	valid = g_utf8_make_valid(head, -1);
 	for (char *c = valid; *c != '\0'; c = g_utf8_next_char(c)) {
-		if (g_ascii_iscntrl(*c))
-			*c = '?';
+		/* Those beyond ASCII are two bytes each. */
+		if (g_unichar_iscntrl(g_utf8_get_char(c)))
+			memset(c, '?', (size_t)(g_utf8_next_char(c) - c));
 	}
 	return valid;
 }

@@ -30,12 +30,6 @@ static VmcPair *pair_of(VmcChardev *chardev)
 	return (VmcPair *)chardev;
 }
 
-static GError *hangup_error(void)
-{
-	return g_error_new_literal(VMC_CHARDEV_ERROR, VMC_CHARDEV_ERROR_HANGUP,
-				   "the other side closed the connection");
-}
-
 static gssize pair_read(VmcChardev *chardev, uint8_t *data, size_t len, GError **error)
 {
 	VmcPair *pair = pair_of(chardev);
@@ -45,7 +39,7 @@ static gssize pair_read(VmcChardev *chardev, uint8_t *data, size_t len, GError *
 	if (n == 0) {
 		if (!pair->gone)
 			return 0;
-		g_propagate_error(error, hangup_error());
+		g_propagate_error(error, vmc_chardev_hangup_error());
 		return -1;
 	}
 	memcpy(data, in.data, n);
@@ -62,7 +56,7 @@ static gssize pair_write(VmcChardev *chardev, VmcSpan bytes, GError **error)
 	size_t n;
 
 	if (pair->gone || other == NULL) {
-		g_propagate_error(error, hangup_error());
+		g_propagate_error(error, vmc_chardev_hangup_error());
 		return -1;
 	}
 	n = MIN(bytes.len, PAIR_BUFFER - vmc_buf_span(&other->in).len);
@@ -94,7 +88,7 @@ static void pair_leave(VmcPair *pair)
 		return;
 	pair->gone = true;
 	if (vmc_buf_span(&pair->in).len == 0 || vmc_chardev_never_reads(&pair->base))
-		vmc_chardev_emit_gone(&pair->base, hangup_error());
+		vmc_chardev_emit_gone(&pair->base, vmc_chardev_hangup_error());
 	else if (pair->base.reading)
 		vmc_chardev_defer_readable(&pair->base);
 }
@@ -136,7 +130,7 @@ static void pair_attached(VmcChardev *chardev, bool there)
 	if (there)
 		pair_start(pair);
 	else
-		vmc_chardev_emit_gone(chardev, hangup_error());
+		vmc_chardev_emit_gone(chardev, vmc_chardev_hangup_error());
 }
 
 static void pair_free(VmcChardev *chardev)

@@ -7,6 +7,8 @@
 
 #include "vmc/socket-config.h"
 
+#include <gio/gunixsocketaddress.h>
+
 #include <gio/gio.h>
 #include <limits.h>
 #include <netdb.h>
@@ -293,4 +295,14 @@ char *vmc_socket_config_describe(const VmcSocketConfig *config, const char *host
 		return g_strdup_printf("fd:%d%s", config->fd, role);
 	}
 	g_return_val_if_reached(NULL);
+}
+
+GSocketAddress *vmc_socket_config_unix_address(const VmcSocketConfig *config)
+{
+	GUnixSocketAddressType type = G_UNIX_SOCKET_ADDRESS_PATH;
+
+	if (config->abstract)
+		type = config->tight ? G_UNIX_SOCKET_ADDRESS_ABSTRACT :
+				       G_UNIX_SOCKET_ADDRESS_ABSTRACT_PADDED;
+	return g_unix_socket_address_new_with_type(config->path, -1, type);
 }

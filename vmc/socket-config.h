@@ -7,6 +7,8 @@
 
 #pragma once
 
+#include <gio/gio.h>
+
 #include "vmc/opts.h"
 
 typedef enum VmcSocketKind {
@@ -38,6 +40,9 @@ typedef struct VmcSocketConfig {
 
 /* The keys; ends with a NULL name. */
 extern const VmcOptDesc vmc_socket_options[];
+
+/* The address of a UNIX socket by its path or name, the caller's to unref. */
+GSocketAddress *vmc_socket_config_unix_address(const VmcSocketConfig *config);
 
 /* Fills `config`, zeroed, from options checked against vmc_socket_options.
  * False with `error` (VMC_OPTS_ERROR) if they do not go together. Clear it in

@@ -112,12 +112,6 @@ static int descriptor(const VmcSocket *self)
 
 /* ---- Reading and writing ---- */
 
-static GError *hangup_error(void)
-{
-	return g_error_new_literal(VMC_CHARDEV_ERROR, VMC_CHARDEV_ERROR_HANGUP,
-				   "the other side closed the connection");
-}
-
 static GError *broken_error(const char *message)
 {
 	return g_error_new(VMC_CHARDEV_ERROR, VMC_CHARDEV_ERROR_IO, "the connection broke: %s",
@@ -152,7 +146,7 @@ static gssize socket_read(VmcChardev *chardev, uint8_t *data, size_t len, GError
 		return n;
 	}
 	if (n == 0) {
-		g_propagate_error(error, hangup_error());
+		g_propagate_error(error, vmc_chardev_hangup_error());
 		return -1;
 	}
 	if (g_error_matches(problem, G_IO_ERROR, G_IO_ERROR_WOULD_BLOCK)) {
@@ -216,7 +210,7 @@ static gboolean on_ended(int fd, GIOCondition condition G_GNUC_UNUSED, void *dat
 	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &size) == 0 && code != 0)
 		vmc_chardev_emit_gone(&self->base, broken_error(g_strerror(code)));
 	else
-		vmc_chardev_emit_gone(&self->base, hangup_error());
+		vmc_chardev_emit_gone(&self->base, vmc_chardev_hangup_error());
 	return G_SOURCE_CONTINUE;
 }
 
@@ -425,6 +419,12 @@ static bool start_server(VmcSocket *self, const VmcOpts *opts, GError **error)
 	vmc_chardev_take_describe(&self->base,
 				  vmc_listener_describe(self->listener, &self->config));
 	start_accepting(self);
+	/* A port that was not given as such has to be said to be of use. */
+	if (self->config.kind == VMC_SOCKET_TCP &&
+	    (self->config.port == 0 || self->config.to > self->config.port))
+		g_message("chardev %s: listening on %s", self->base.id, self->base.describe);
+	else
+		g_debug("chardev %s: listening on %s", self->base.id, self->base.describe);
 	return true;
 }
 
@@ -530,14 +530,9 @@ static void on_connected(GObject *object, GAsyncResult *result, void *data)
 
 static GSocketConnectable *where_to(const VmcSocketConfig *config)
 {
-	GUnixSocketAddressType type = G_UNIX_SOCKET_ADDRESS_PATH;
-
 	if (config->kind == VMC_SOCKET_TCP)
 		return g_network_address_new(config->host, config->port);
-	if (config->abstract)
-		type = config->tight ? G_UNIX_SOCKET_ADDRESS_ABSTRACT :
-				       G_UNIX_SOCKET_ADDRESS_ABSTRACT_PADDED;
-	return G_SOCKET_CONNECTABLE(g_unix_socket_address_new_with_type(config->path, -1, type));
+	return G_SOCKET_CONNECTABLE(vmc_socket_config_unix_address(config));
 }
 
 static void start_attempt(VmcSocket *self)

@@ -168,7 +168,7 @@ static void step(Fuzz *fuzz)
 		vsc_test_card_set_present(card, false);
 		break;
 	case 10:
-		ccid_reader_abort(fuzz->reader, choice >> 7, next_byte(fuzz), fuzz->now);
+		ccid_reader_abort(fuzz->reader, choice >> 7, next_byte(fuzz));
 		break;
 	case 11:
 		fuzz->now += next_byte(fuzz) * 100;

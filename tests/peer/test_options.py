@@ -382,8 +382,8 @@ BAD_CONFIGS = {
     "bracket missing": ('[chardev "a"\n', 1, "ends with ']'"),
     "key twice": ('[chardev "a"]\npath = "x"\npath = "y"\n', 3, "'path' is given twice"),
     "bad id": ('[chardev "1"]\n', 1, "bad id '1'"),
-    "unknown driver": ('[device "a"]\ndriver = "nosuch"\n[device]\n', 3, "unknown driver 'nosuch'"),
-    "id twice": ('[device "a"]\ndriver = "usb-ccid"\n[device "a"]\ndriver = "usb-ccid"\n', 5,
+    "unknown driver": ('[device "a"]\ndriver = "nosuch"\n[device]\n', 1, "unknown driver 'nosuch'"),
+    "id twice": ('[device "a"]\ndriver = "usb-ccid"\n[device "a"]\ndriver = "usb-ccid"\n', 3,
                  "there is a device 'a' already"),
 }
 
@@ -427,7 +427,7 @@ class Configs(Case):
 
     def test_too_large(self):
         pathlib.Path(self.folder / "large").write_bytes(b"#" * (1 << 20) + b"#")
-        self.refuse(["-readconfig", self.folder / "large"], "larger than 1048576 bytes")
+        self.refuse(["-readconfig", self.folder / "large"], "not a file of at most 1048576 bytes")
 
 
 class Daemon(Case):

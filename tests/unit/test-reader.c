@@ -278,7 +278,7 @@ static void do_abort(Play *play, gchar **words, bool stall)
 	unsigned slot = number(play, words[1], 255);
 	uint8_t seq = (uint8_t)number(play, words[2], 255);
 
-	assert_int_equal(ccid_reader_abort(play->reader, slot, seq, play->now), !stall);
+	assert_int_equal(ccid_reader_abort(play->reader, slot, seq), !stall);
 }
 
 static void do_presence(Play *play, gchar **words)
