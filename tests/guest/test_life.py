@@ -10,7 +10,7 @@ import urllib.parse
 
 from guest import Guest
 from opensc import Database
-from programs import Appliance, Program
+from programs import Appliance, Folder, Program
 
 # The commands of the echo card (tests/lib/testcard.h).
 SLEEP = "00ED{:04X}"
@@ -84,6 +84,28 @@ class Life(unittest.TestCase):
             # One connection for both: a reset between them would be an error.
             answers = [line.split()[0] for line in done.text.splitlines()]
             self.assertEqual((done.status, answers), (0, ["9000", "00070E159000"]), done.text)
+
+
+class Restart(unittest.TestCase):
+    """A vscardd that ends and starts again, for a QEMU that reconnects."""
+
+    def test_reader_goes_and_comes(self):
+        folder = self.enterContext(Folder())
+        usb, card = folder / "usb", folder / "card"
+        described = ["-chardev", f"socket,id=usb0,path={usb},server,nowait",
+                     "-device", "usbredir,chardev=usb0", "-device", "usb-ccid",
+                     "-chardev", f"socket,id=card0,path={card},server,nowait",
+                     "-device", "ccid-card-passthru,chardev=card0"]
+        guest = self.enterContext(Guest(qemu_args=[
+            "-chardev", f"socket,id=usb0,path={usb},reconnect=1",
+            "-device", "usb-redir,chardev=usb0,bus=xhci.0"]))
+        guest.run("start-pcscd", check=True)
+        for _ in range(2):
+            with Appliance(readers=0, extra=described), \
+                 Program("tests/peer/echo-client", f"path={card}"):
+                guest.run("pcsc-tool wait inserted 30", check=True)
+                guest.run("pcsc-tool echo --count 3 --response-size 100", check=True)
+            guest.run("pcsc-tool wait no-reader 30", check=True)
 
 
 def data_of(output):
