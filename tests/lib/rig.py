@@ -32,6 +32,9 @@ def power_on(host, atr=vscard.ECHO_ATR):
         raise AssertionError(f"{reply} for power on")
 
 
+ECHO = vscard.echo_command(1, b"echo", 16)
+
+
 class Rig:
     """The appliance, its hosts, and the client on the second reader."""
 
@@ -107,3 +110,25 @@ class RigCase(unittest.TestCase):
             self.rig.appliance.kill()
             type(self).rig = Rig()
             raise
+
+
+class ReaderCase(RigCase):
+    """A reader with a powered card for each test."""
+
+    def setUp(self):
+        self.host = self.rig.host
+        self.client = self.rig.client_with_card()
+
+    def tearDown(self):
+        self.client.close()
+        self.settle()
+
+    def works(self):
+        round_trip(self.rig.host, self.client, ECHO)
+
+    def serve(self, seq):
+        """The card answers the command it has; so does the reader `seq`."""
+        command = self.client.serve_one()
+        reply = self.host.final(seq)
+        self.assertEqual(reply.verdict, (DATA_BLOCK, ACTIVE, 0))
+        self.assertEqual(reply.data, vscard.echo_answer(command))
