@@ -285,11 +285,11 @@ static char *certificates_options(Device *device, GError **error)
 }
 
 /* The libcacard options of backend=nss-emulated; "" is libcacard's default. */
-static char *nss_options(Device *device)
+static char *nss_options(Device *device, GError **error)
 {
 	const char *db = vmc_opts_get(device->opts, "db");
 
-	return db != NULL ? g_strdup_printf("db=\"%s\"", db) : g_strdup("");
+	return db != NULL ? vsc_cacard_db(db, error) : g_strdup("");
 }
 
 static char *emulated_cacard_options(Device *device, GError **error)
@@ -297,7 +297,7 @@ static char *emulated_cacard_options(Device *device, GError **error)
 	const char *backend = vmc_opts_get(device->opts, "backend");
 
 	if (backend == NULL || strcmp(backend, "nss-emulated") == 0)
-		return nss_options(device);
+		return nss_options(device, error);
 	if (strcmp(backend, "certificates") == 0)
 		return certificates_options(device, error);
 	vmc_opts_set_error(device->opts, error, VMC_OPTS_ERROR_VALUE,

@@ -25,6 +25,7 @@ typedef struct World {
 	bool open, closing;
 	bool reader[VSC_HOST_READERS_MAX], card[VSC_HOST_READERS_MAX];
 	VscToken last;
+	int64_t now;
 	uint8_t *owed; /* by token: answers due */
 } World;
 
@@ -98,7 +99,7 @@ static void feed(World *w, VmcSpan bytes)
 
 		if (vsc_wire_get(&in, VSC_ORDER_BIG, &message, &because) != VSC_WIRE_MESSAGE)
 			return;
-		vsc_host_message(w->host, &message);
+		vsc_host_message(w->host, &message, w->now);
 		drain(w);
 		vmc_buf_consume(&w->in, had - in.len);
 	}
@@ -135,11 +136,17 @@ static void request(World *w, uint8_t step, VmcSpan *in)
 		vsc_host_reset(w->host, id, w->last);
 		break;
 	case 3:
-		vsc_host_transmit(w->host, id, w->last, command);
+		vsc_host_transmit(w->host, id, w->last, command, w->now);
 		break;
 	case 4:
 		vmc_span_u8(in, &back);
 		vsc_host_cancel(w->host, id, w->last - back);
+		break;
+	case 6:
+		/* Up to 15 s, in steps on both sides of each wait. */
+		w->now += id * 1000;
+		vsc_host_tick(w->host, w->now);
+		check(vsc_host_deadline(w->host) < 0 || vsc_host_deadline(w->host) > w->now);
 		break;
 	default:
 		reopen(w);

@@ -86,6 +86,30 @@ class Life(unittest.TestCase):
             self.assertEqual((done.status, answers), (0, ["9000", "00070E159000"]), done.text)
 
 
+class Identity(unittest.TestCase):
+    """What the guest's kernel sees the reader call itself."""
+
+    def seen(self, guest, words):
+        folder = self.enterContext(Folder())
+        with Appliance(readers=0, extra=[
+                "-chardev", f"socket,id=usb0,path={folder / 'usb'},server,nowait",
+                "-device", "usbredir,chardev=usb0", "-device", "usb-ccid" + words]):
+            guest.attach_usbredir("reader", folder / "usb")
+            guest.run("pcsc-tool wait reader 30", check=True)
+            found = guest.run("file=$(grep -l 0b /sys/bus/usb/devices/*/bInterfaceClass); "
+                              "cd $(readlink -f ${file%/*})/..; cat idVendor idProduct serial").text.split("\n")
+            guest.detach("reader")
+            guest.run("pcsc-tool wait no-reader 30", check=True)
+        return found[:3]
+
+    def test_default_and_given(self):
+        guest = self.enterContext(Guest(controllers=["xhci"]))
+        guest.run("start-pcscd", check=True)
+        self.assertEqual(self.seen(guest, "")[:2], ["0e0f", "0004"])
+        self.assertEqual(self.seen(guest, ",vendorid=0x08e6,productid=0x3437,serial=A 1"),
+                         ["08e6", "3437", "A 1"])
+
+
 class Restart(unittest.TestCase):
     """A vscardd that ends and starts again, for a QEMU that reconnects."""
 

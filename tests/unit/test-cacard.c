@@ -33,7 +33,7 @@ typedef struct Bench {
 	VscCacard *cacard;
 	GPtrArray *cards;
 	VscCard *card;      /* the first */
-	unsigned inserted, removed, changed, answered;
+	unsigned inserted, removed, changed, stayed_in, stayed_out, answered;
 	VscToken last;      /* token answered last */
 	VscOutcome outcome;
 	GByteArray *data;
@@ -101,9 +101,20 @@ static void on_card_changed(void *user, VscCard *card)
 	b->changed++;
 }
 
+static void on_card_stayed(void *user, VscCard *card, bool present)
+{
+	Bench *b = user;
+
+	assert_false(b->calling);
+	assert_ptr_equal(card, b->card);
+	b->stayed_in += present;
+	b->stayed_out += !present;
+}
+
 static const VscCacardEvents events = {
 	.reader_added = on_reader_added,
 	.card_changed = on_card_changed,
+	.card_stayed = on_card_stayed,
 };
 
 static gboolean on_late(gpointer late)
@@ -316,6 +327,22 @@ static void test_wrong_library(void **state)
 	(void)state;
 	for (size_t i = 0; i < G_N_ELEMENTS(wrong_library); i++)
 		in_child(child_wrong, &wrong_library[i]);
+}
+
+static void child_no_pcscd(const void *argument)
+{
+	static const Wrong wrong = { "use_hw=yes hw_type=passthru", VSC_CACARD_ERROR_PCSCD,
+				     "libcacard cannot reach pcscd" };
+
+	(void)argument;
+	g_setenv("PCSCLITE_CSOCK_NAME", "/nonexistent", TRUE);
+	child_wrong(&wrong);
+}
+
+static void test_no_pcscd(void **state)
+{
+	(void)state;
+	in_child(child_no_pcscd, NULL);
 }
 
 static void child_two_readers(const void *argument)
@@ -797,6 +824,7 @@ static void test_every_instruction(void **state)
 static void test_removal(void **state)
 {
 	unsigned inserted = bench.inserted, removed = bench.removed;
+	unsigned stayed_in = bench.stayed_in, stayed_out = bench.stayed_out;
 
 	(void)state;
 	power_on();
@@ -807,6 +835,8 @@ static void test_removal(void **state)
 	vsc_card_transmit(bench.card, ++token, vmc_span("\0\xa4\4\0", 4));
 	bench.calling = false;
 	wait_until(&bench.removed, removed + 1);
+	assert_int_equal(bench.stayed_in, stayed_in + 1);
+	assert_int_equal(bench.stayed_out, stayed_out + 1);
 	assert_int_equal(bench.inserted, inserted);
 	assert_false(vsc_card_present(bench.card));
 	assert_int_equal(bench.changed, bench.inserted + bench.removed);
@@ -818,6 +848,24 @@ static void test_removal(void **state)
 	wait_until(&bench.inserted, inserted + 1);
 	assert_true(vsc_card_present(bench.card));
 	assert_int_equal(send_span(vmc_span("\0\xa4\4\0", 4)), VSC_OUTCOME_NOT_POWERED);
+	power_on();
+}
+
+/* In one go, as from a script: the worker decides, in their order. */
+static void test_removed_and_inserted(void **state)
+{
+	unsigned inserted = bench.inserted, removed = bench.removed;
+	unsigned stayed_in = bench.stayed_in, stayed_out = bench.stayed_out;
+
+	(void)state;
+	bench.calling = true;
+	vsc_cacard_remove(bench.card);
+	vsc_cacard_insert(bench.card);
+	bench.calling = false;
+	wait_until(&bench.inserted, inserted + 1);
+	assert_int_equal(bench.removed, removed + 1);
+	assert_int_equal(bench.stayed_in, stayed_in);
+	assert_int_equal(bench.stayed_out, stayed_out);
 	power_on();
 }
 
@@ -908,6 +956,7 @@ int main(void)
 		cmocka_unit_test(test_guard_pin),
 		cmocka_unit_test(test_wrong_text),
 		cmocka_unit_test(test_wrong_library),
+		cmocka_unit_test(test_no_pcscd),
 		cmocka_unit_test(test_two_readers),
 		cmocka_unit_test(test_free_early),
 	};
@@ -923,6 +972,7 @@ int main(void)
 		cmocka_unit_test(test_malformed),
 		cmocka_unit_test(test_every_instruction),
 		cmocka_unit_test(test_removal),
+		cmocka_unit_test(test_removed_and_inserted),
 		cmocka_unit_test(test_exchange),
 		cmocka_unit_test(test_cancel),
 	};

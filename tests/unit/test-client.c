@@ -104,10 +104,11 @@ static void test_transcripts(void **state)
 
 static const uint8_t atr[] = {0x3b, 0x00};
 static const uint8_t ours[] = {'V', 'S', 'C', 'D', 0, 0, 0, 2, 0x80, 0, 0, 0};
+static const uint8_t old[] = {'V', 'S', 'C', 'D', 0, 0, 0, 2, 0, 0, 0, 0};
 static const uint8_t success[4];
 
-/* A client whose one card the host knows. */
-static VscClient *ready_client(void)
+/* A client whose one card the host knows, which says `init`. */
+static VscClient *ready_client(const uint8_t init[12])
 {
 	VscClient *client = vsc_client_new(VSC_ORDER_BIG, 0);
 	VscClientAction a;
@@ -116,8 +117,9 @@ static VscClient *ready_client(void)
 	vsc_client_card_inserted(client, 0, vmc_span(atr, sizeof(atr)));
 	vsc_client_opened(client);
 	vsc_client_message(client, &(VscMessage){.type = VSC_TYPE_INIT,
-						 .payload = vmc_span(ours, sizeof(ours))});
-	for (unsigned i = 0; i < 2; i++)
+						 .payload = vmc_span(init, 12)});
+	/* To ReaderAdd and ATR; an old host is sent a ReaderRemove before. */
+	for (unsigned i = 0; i < (init == old ? 3 : 2); i++)
 		vsc_client_message(client, &(VscMessage){.type = VSC_TYPE_ERROR,
 							 .payload = vmc_span(success, 4)});
 	while (vsc_client_next(client, &a))
@@ -139,7 +141,7 @@ static unsigned count(VscClient *client, VscClientActionKind kind)
  * up the client is still of this world. */
 static void test_silent_host(void **state)
 {
-	g_autoptr(VscClient) client = ready_client();
+	g_autoptr(VscClient) client = ready_client(old);
 
 	(void)state;
 	for (unsigned i = 0; i < 1000; i++) {
@@ -156,11 +158,27 @@ static void test_silent_host(void **state)
 	assert_int_equal(count(client, VSC_CLIENT_TRANSMIT), 1);
 }
 
+/* A host of ours was promised that nothing is answered late; what it has seen
+ * of 65 operations cannot be told any more. */
+static void test_promise(void **state)
+{
+	g_autoptr(VscClient) client = ready_client(ours);
+
+	(void)state;
+	for (unsigned i = 0; i < 32; i++) {
+		vsc_client_card_removed(client, 0);
+		vsc_client_card_inserted(client, 0, vmc_span(atr, sizeof(atr)));
+	}
+	assert_int_equal(count(client, VSC_CLIENT_CLOSE), 0);
+	vsc_client_card_removed(client, 0);
+	assert_int_equal(count(client, VSC_CLIENT_CLOSE), 1);
+}
+
 /* Commands without end are held, then answered, then too many. */
 static void test_flood(void **state)
 {
 	const VscMessage apdu = {.type = VSC_TYPE_APDU, .payload = vmc_span(ours, 5)};
-	g_autoptr(VscClient) client = ready_client();
+	g_autoptr(VscClient) client = ready_client(ours);
 	unsigned closes = 0;
 
 	(void)state;
@@ -200,6 +218,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_transcripts),
 		cmocka_unit_test(test_silent_host),
+		cmocka_unit_test(test_promise),
 		cmocka_unit_test(test_flood),
 		cmocka_unit_test(test_many_readers),
 	};

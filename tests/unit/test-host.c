@@ -13,6 +13,7 @@
 
 typedef struct Machine {
 	VscHost *host;
+	int64_t now;
 	int owed[TOKENS]; /* answers due to each token */
 } Machine;
 
@@ -36,12 +37,32 @@ static void drop(void *machine)
 
 static void message(void *machine, const VscMessage *msg)
 {
-	vsc_host_message(((Machine *)machine)->host, msg);
+	Machine *m = machine;
+
+	vsc_host_message(m->host, msg, m->now);
 }
 
 static void closed(void *machine)
 {
 	vsc_host_closed(((Machine *)machine)->host);
+}
+
+/* "tick MS": so much time passes. "deadline MS" or "deadline -": the machine's
+ * is so far away. Requests of the test, not of a user; false when it is none. */
+static bool time_request(Machine *m, char **words)
+{
+	int64_t deadline = vsc_host_deadline(m->host);
+
+	if (strcmp(words[0], "tick") == 0) {
+		m->now += atoi(words[1]);
+		vsc_host_tick(m->host, m->now);
+		return true;
+	}
+	if (strcmp(words[0], "deadline") != 0)
+		return false;
+	assert_int_equal(deadline < 0 ? -1 : deadline - m->now,
+			 strcmp(words[1], "-") == 0 ? -1 : atoi(words[1]));
+	return true;
 }
 
 static void request(void *machine, char **words)
@@ -50,6 +71,8 @@ static void request(void *machine, char **words)
 	uint32_t id = words[1] != NULL ? (uint32_t)atoi(words[1]) : 0;
 	VscToken token = words[1] != NULL && words[2] != NULL ? (VscToken)atoi(words[2]) : 0;
 
+	if (time_request(m, words))
+		return;
 	if (strcmp(words[0], "opened") == 0) {
 		vsc_host_opened(m->host);
 		return;
@@ -73,7 +96,8 @@ static void request(void *machine, char **words)
 		g_autoptr(GByteArray) command = hex_bytes(words[3]);
 
 		assert_string_equal(words[0], "transmit");
-		vsc_host_transmit(m->host, id, token, vmc_span(command->data, command->len));
+		vsc_host_transmit(m->host, id, token, vmc_span(command->data, command->len),
+				  m->now);
 	}
 }
 
@@ -159,9 +183,10 @@ static VscHost *ready_host(void)
 	VscHostAction a;
 
 	vsc_host_opened(host);
-	vsc_host_message(host, &(VscMessage){.type = VSC_TYPE_READER_ADD});
+	vsc_host_message(host, &(VscMessage){.type = VSC_TYPE_READER_ADD}, 0);
 	vsc_host_message(
-		host, &(VscMessage){.type = VSC_TYPE_ATR, .payload = vmc_span(atr, sizeof(atr))});
+		host, &(VscMessage){.type = VSC_TYPE_ATR, .payload = vmc_span(atr, sizeof(atr))},
+		0);
 	vsc_host_power_on(host, 0, 1);
 	while (vsc_host_next(host, &a))
 		;
@@ -192,12 +217,15 @@ static void test_answer_lengths(void **state)
 	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
 		bool answered = false;
 
-		vsc_host_transmit(host, 0, (VscToken)(100 + i), vmc_span(data, VSC_COMMAND_MAX));
+		vsc_host_transmit(host, 0, (VscToken)(100 + i), vmc_span(data, VSC_COMMAND_MAX),
+				  0);
 		assert_true(vsc_host_next(host, &a));
 		assert_int_equal(a.kind, VSC_HOST_SEND);
 		assert_int_equal(a.data.len, VSC_COMMAND_MAX);
-		vsc_host_message(host, &(VscMessage){.type = VSC_TYPE_APDU,
-						     .payload = vmc_span(data, cases[i].len)});
+		vsc_host_message(host,
+				 &(VscMessage){.type = VSC_TYPE_APDU,
+					       .payload = vmc_span(data, cases[i].len)},
+				 0);
 		while (vsc_host_next(host, &a)) {
 			if (a.kind != VSC_HOST_ANSWER)
 				continue;
@@ -210,7 +238,7 @@ static void test_answer_lengths(void **state)
 	}
 	/* A response is no ATR, however long. */
 	vsc_host_message(host,
-			 &(VscMessage){.type = VSC_TYPE_ATR, .payload = vmc_span(data, 65536)});
+			 &(VscMessage){.type = VSC_TYPE_ATR, .payload = vmc_span(data, 65536)}, 0);
 	while (vsc_host_next(host, &a))
 		assert_int_not_equal(a.kind, VSC_HOST_CARD_INSERTED);
 }
@@ -224,12 +252,12 @@ static void test_notes_end(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < 10000; i++) {
-		vsc_host_message(host, &(VscMessage){.type = 0x55});
+		vsc_host_message(host, &(VscMessage){.type = 0x55}, 0);
 		while (vsc_host_next(host, &a))
 			notes++;
 	}
 	assert_in_range(notes, 10, 100);
-	vsc_host_message(host, &(VscMessage){.type = VSC_TYPE_CARD_REMOVE});
+	vsc_host_message(host, &(VscMessage){.type = VSC_TYPE_CARD_REMOVE}, 0);
 	assert_true(vsc_host_next(host, &a));
 	assert_int_equal(a.kind, VSC_HOST_CARD_REMOVED);
 }

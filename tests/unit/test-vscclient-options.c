@@ -53,11 +53,13 @@ static const Line good[] = {
 	{ "unix:relative", .path = "relative" },
 	{ "unix:@name", .path = "name", .abstract = true },
 	{ "--reconnect|h|1", .reconnect = 3, TCP("h", "1") },
+	{ "--reconnect|5|2001", .reconnect = 3, TCP("5", "2001") },
 	{ "--reconnect=86400|h|1", .reconnect = 86400, TCP("h", "1") },
 	{ "--trace|3|h|1", .trace = 3, TCP("h", "1") },
 	{ "--trace=0|h|1", TCP("h", "1") },
 };
 
+#define STRAY_SECONDS "'5' stands before the address; seconds are written --reconnect=SECONDS"
 #define ADDRESSES "HOST PORT, tcp://HOST:PORT, unix:PATH or unix:@NAME"
 
 static const struct {
@@ -93,14 +95,20 @@ static const struct {
 	{ "--reconnect=0|h|1", "bad value '0' for --reconnect: seconds from 1 to 86400" },
 	{ "--reconnect=86401|h|1", "bad value '86401' for --reconnect: seconds from 1 to 86400" },
 	{ "--reconnect=|h|1", "bad value '' for --reconnect: seconds from 1 to 86400" },
+	{ "--reconnect|5|tcp://h:1", STRAY_SECONDS },
+	{ "--reconnect|5|unix:x", STRAY_SECONDS },
+	{ "--reconnect|5|h|1", STRAY_SECONDS },
+	{ "--reconnect|h|1|2", "'2' is one word too many after the address" },
+	{ "5|h|1", "'1' is one word too many after the address" },
 	{ "--nssdb|a|--nssdb|b|-c|x|h|1", "--nssdb is given twice" },
 	{ "-e|a|-e|b|h|1", "-e is given twice" },
 	{ "--reader-name|a|--reader-name|b|h|1", "--reader-name is given twice" },
 	{ "--nssdb|a|h|1", "--nssdb without --cert: which certificates are on the card?" },
 	{ "--nssdb||-c|x|h|1",
-	  "bad value '' for --nssdb: a directory, without '\"' or a line end in its name" },
+	  "card options: database directory '' is empty" },
 	{ "--nssdb|a\"b|-c|x|h|1",
-	  "bad value 'a\"b' for --nssdb: a directory, without '\"' or a line end in its name" },
+	  "card options: database directory 'a\"b' has a '\"' or a line end, which libcacard cannot "
+	  "take in a path" },
 	{ "--nssdb|a|-e|db=\"b\"|-c|x|h|1", "--nssdb does not go with -e, which has db=\"DIR\" for that" },
 	{ "--reader-name|a|h|1", "--reader-name names the reader of --cert, and there is none" },
 	{ "-p|-c|x|h|1", "-p lends real cards; -e, --nssdb and --cert do not go with it" },
