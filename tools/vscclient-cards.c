@@ -24,6 +24,8 @@ struct ClientCards {
 	VscCacard *cacard;
 	VscClientLink *link;
 	GArray *readers; /* of Reader; the place is the number */
+	void (*on_card)(void *user);
+	void *user;
 };
 
 static Reader *reader_at(const ClientCards *cards, guint number)
@@ -70,21 +72,33 @@ static void on_reader_removed(void *user, VscCard *card)
 
 static void on_card_changed(void *user, VscCard *card)
 {
-	(void)user;
+	ClientCards *cards = user;
+
 	say("card %s reader '%s'", vsc_card_present(card) ? "inserted in" : "removed from",
 	    vsc_card_name(card));
+	cards->on_card(cards->user);
+}
+
+static void on_card_stayed(void *user, VscCard *card, bool present)
+{
+	(void)user;
+	say("reader '%s' has %s", vsc_card_name(card), present ? "a card already" : "no card");
 }
 
 static const VscCacardEvents cacard_events = {
 	.reader_added = on_reader_added,
 	.reader_removed = on_reader_removed,
 	.card_changed = on_card_changed,
+	.card_stayed = on_card_stayed,
 };
 
-ClientCards *client_cards_new(const char *options, GError **error)
+ClientCards *client_cards_new(const char *options, void (*on_card)(void *user), void *user,
+			      GError **error)
 {
 	ClientCards *cards = g_new0(ClientCards, 1);
 
+	cards->on_card = on_card;
+	cards->user = user;
 	cards->readers = g_array_new(FALSE, FALSE, sizeof(Reader));
 	cards->cacard = vsc_cacard_new(options, &cacard_events, cards, error);
 	if (cards->cacard == NULL)
@@ -151,7 +165,7 @@ VscCard *client_cards_get(const ClientCards *cards, guint number)
 	return number < cards->readers->len ? reader_at(cards, number)->card : NULL;
 }
 
-void client_cards_list(const ClientCards *cards, FILE *out)
+void client_cards_list(const ClientCards *cards)
 {
 	static const char *const lent[] = { "not lent", "lent", "refused" };
 	bool any = false;
@@ -161,11 +175,10 @@ void client_cards_list(const ClientCards *cards, FILE *out)
 
 		if (reader->card == NULL)
 			continue;
-		fprintf(out, "%3u  %-7s  %-8s  %s\n", i,
-			vsc_card_present(reader->card) ? "card" : "no card", lent[reader->lent],
-			vsc_card_name(reader->card));
+		answer("%3u  %-7s  %-8s  %s", i, vsc_card_present(reader->card) ? "card" : "no card",
+		       lent[reader->lent], vsc_card_name(reader->card));
 		any = true;
 	}
 	if (!any)
-		fprintf(out, "there is no reader\n");
+		answer("there is no reader");
 }

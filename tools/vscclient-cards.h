@@ -7,16 +7,15 @@
 
 #pragma once
 
-#include <stdio.h>
-
 #include "vscard/cacard.h"
 #include "vscard/link.h"
 
 typedef struct ClientCards ClientCards;
 
-/* Starts libcacard with `options` (NULL: its default). NULL with `error`
- * (VSC_CACARD_ERROR). */
-ClientCards *client_cards_new(const char *options, GError **error);
+/* Starts libcacard with `options` (NULL: its default). `on_card` is called after
+ * each coming and going of a card. NULL with `error` (VSC_CACARD_ERROR). */
+ClientCards *client_cards_new(const char *options, void (*on_card)(void *user), void *user,
+			      GError **error);
 
 /* Ends the cards; the link must be gone or have given them back. */
 void client_cards_free(ClientCards *cards);
@@ -38,5 +37,5 @@ bool client_cards_all_refused(const ClientCards *cards);
 /* Reader `number`; NULL if there is none. */
 VscCard *client_cards_get(const ClientCards *cards, guint number);
 
-/* A line for each reader: number, card, host, name. */
-void client_cards_list(const ClientCards *cards, FILE *out);
+/* A line on stdout for each reader: number, card, host, name. */
+void client_cards_list(const ClientCards *cards);

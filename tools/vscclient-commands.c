@@ -17,9 +17,6 @@
 /* No command is longer; of a line that is, nothing is done. */
 #define LINE_MAX_LENGTH 256u
 
-/* The link's trace has levels up to this. */
-#define TRACE_MAX 3u
-
 struct ClientCommands {
 	guint source; /* 0: the input has ended */
 	ClientCards *cards;
@@ -63,12 +60,12 @@ static VscCard *reader_of(ClientCommands *commands, const char *argument, guint 
 
 	if (*argument != '\0' &&
 	    !g_ascii_string_to_unsigned(argument, 10, 0, G_MAXUINT, &given, NULL)) {
-		printf("'%s' is no reader's number; see list\n", argument);
+		answer("'%s' is no reader's number; see list", argument);
 		return NULL;
 	}
 	card = client_cards_get(commands->cards, (guint)given);
 	if (card == NULL)
-		printf("there is no reader %u; see list\n", (guint)given);
+		answer("there is no reader %u; see list", (guint)given);
 	*number = (guint)given;
 	return card;
 }
@@ -78,9 +75,7 @@ static void run_insert(ClientCommands *commands, const char *argument)
 	guint number;
 	VscCard *card = reader_of(commands, argument, &number);
 
-	if (card != NULL && vsc_card_present(card))
-		printf("reader %u has a card already\n", number);
-	else if (card != NULL)
+	if (card != NULL)
 		vsc_cacard_insert(card);
 }
 
@@ -89,9 +84,7 @@ static void run_remove(ClientCommands *commands, const char *argument)
 	guint number;
 	VscCard *card = reader_of(commands, argument, &number);
 
-	if (card != NULL && !vsc_card_present(card))
-		printf("reader %u has no card\n", number);
-	else if (card != NULL)
+	if (card != NULL)
 		vsc_cacard_remove(card);
 }
 
@@ -101,19 +94,19 @@ static void run_select(ClientCommands *commands, const char *argument)
 	VscCard *card = NULL;
 
 	if (*argument == '\0')
-		printf("select wants a reader's number; see list\n");
+		answer("select wants a reader's number; see list");
 	else
 		card = reader_of(commands, argument, &number);
 	if (card == NULL)
 		return;
 	commands->selected = number;
-	printf("reader %u is selected: %s\n", number, vsc_card_name(card));
+	answer("reader %u is selected: %s", number, vsc_card_name(card));
 }
 
 static void run_list(ClientCommands *commands, const char *argument)
 {
 	(void)argument;
-	client_cards_list(commands->cards, stdout);
+	client_cards_list(commands->cards);
 }
 
 static void run_debug(ClientCommands *commands, const char *argument)
@@ -123,11 +116,11 @@ static void run_debug(ClientCommands *commands, const char *argument)
 	(void)commands;
 	if (*argument != '\0' &&
 	    !g_ascii_string_to_unsigned(argument, 10, 0, G_MAXINT, &level, NULL)) {
-		printf("'%s' is no level; 0 is silent, %u says most\n", argument, TRACE_MAX);
+		answer("'%s' is no level; 0 is silent, %d says most", argument, VSC_TRACE_MAX);
 		return;
 	}
-	client_commands_set_trace((int)MIN(level, TRACE_MAX));
-	printf("debug level is %d\n", trace_level);
+	client_commands_set_trace((int)MIN(level, VSC_TRACE_MAX));
+	answer("debug level is %d", trace_level);
 }
 
 static void run_exit(ClientCommands *commands, const char *argument)
@@ -155,7 +148,7 @@ static void run_help(ClientCommands *commands, const char *argument)
 	(void)commands;
 	(void)argument;
 	for (size_t i = 0; i < G_N_ELEMENTS(table); i++)
-		printf("%-7s %-9s %s\n", table[i].name,
+		answer("%-7s %-9s %s", table[i].name,
 		       table[i].argument != NULL ? table[i].argument : "", table[i].help);
 }
 
@@ -176,18 +169,18 @@ static void run_line(ClientCommands *commands, char *line)
 		if (strcmp(line, table[i].name) != 0)
 			continue;
 		if (table[i].argument == NULL && *argument != '\0')
-			printf("%s takes nothing after it\n", line);
+			answer("%s takes nothing after it", line);
 		else
 			table[i].run(commands, argument);
 		return;
 	}
-	printf("'%s' is no command; see help\n", line);
+	answer("'%s' is no command; see help", line);
 }
 
 static void end_line(ClientCommands *commands)
 {
 	if (commands->too_long)
-		printf("a line is too long: %u bytes at most\n", LINE_MAX_LENGTH - 1);
+		answer("a line is too long: %u bytes at most", LINE_MAX_LENGTH - 1);
 	else
 		run_line(commands, commands->line);
 	commands->len = 0;

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "vscard/cacard.h"
+#include "vscard/link.h"
 
 G_DEFINE_QUARK(client-options-error-quark, client_options_error)
 
@@ -17,8 +18,6 @@ G_DEFINE_QUARK(client-options-error-quark, client_options_error)
 #define RECONNECT_SECONDS 3u
 /* What the socket backend takes: a day. */
 #define RECONNECT_MAX 86400u
-/* The link's trace has this many levels; libcacard's vscclient has more. */
-#define TRACE_MAX 3
 
 /* The options as given, before it is known how they go together. */
 typedef struct Given {
@@ -106,9 +105,9 @@ static bool take_trace(Given *given, const char *argument, GError **error)
 {
 	guint64 level;
 
-	if (!g_ascii_string_to_unsigned(argument, 10, 0, TRACE_MAX, &level, NULL))
+	if (!g_ascii_string_to_unsigned(argument, 10, 0, VSC_TRACE_MAX, &level, NULL))
 		return bad(error, "bad value '%s' for --trace: a level from 0 to %d", argument,
-			   TRACE_MAX);
+			   VSC_TRACE_MAX);
 	given->options->trace = (int)level;
 	return true;
 }
@@ -119,7 +118,7 @@ static bool take_debug(Given *given, const char *argument, GError **error)
 
 	if (!g_ascii_string_to_unsigned(argument, 10, 0, G_MAXINT, &level, NULL))
 		return bad(error, "bad value '%s' for -d: a level, 0 or more", argument);
-	given->options->trace = (int)MIN(level, TRACE_MAX);
+	given->options->trace = (int)MIN(level, VSC_TRACE_MAX);
 	return true;
 }
 
@@ -206,12 +205,27 @@ static bool take_unix(ClientOptions *options, const char *text, const char *at, 
 
 #define ADDRESSES "HOST PORT, tcp://HOST:PORT, unix:PATH or unix:@NAME"
 
+static bool is_url(const char *word)
+{
+	return g_str_has_prefix(word, "tcp://") || g_str_has_prefix(word, "unix:");
+}
+
+/* Are the seconds of --reconnect, which go with a '=', the first of `words`? */
+static bool has_stray_seconds(const ClientOptions *options, int n, char **words)
+{
+	return options->reconnect > 0 && (n == 3 || (n == 2 && is_url(words[1]))) &&
+	       words[0][strspn(words[0], "0123456789")] == '\0';
+}
+
 static bool take_address(ClientOptions *options, int n, char **words, GError **error)
 {
 	g_autofree char *both = NULL;
 
 	if (n == 0)
 		return bad(error, "no address is given: " ADDRESSES);
+	if (has_stray_seconds(options, n, words))
+		return bad(error, "'%s' stands before the address; seconds are written "
+				  "--reconnect=SECONDS", words[0]);
 	if (n > 2)
 		return bad(error, "'%s' is one word too many after the address", words[2]);
 	if (n == 2) {
@@ -243,19 +257,10 @@ static bool check_together(const Given *given, GError **error)
 	return true;
 }
 
-/* A database path for db="". */
-static bool add_db(GString *cards, const char *db, GError **error)
-{
-	if (*db == '\0' || strpbrk(db, "\"\n") != NULL)
-		return bad(error, "bad value '%s' for --nssdb: a directory, without '\"' or a line "
-				  "end in its name", db);
-	g_string_append_printf(cards, "db=\"%s\" ", db);
-	return true;
-}
-
 static bool make_cards(Given *given, GError **error)
 {
 	g_autoptr(GString) cards = g_string_new(NULL);
+	g_autofree char *db = NULL;
 	g_autofree char *soft = NULL;
 
 	if (!check_together(given, error))
@@ -264,8 +269,12 @@ static bool make_cards(Given *given, GError **error)
 		g_string_assign(cards, "use_hw=yes hw_type=passthru");
 	if (given->emul != NULL)
 		g_string_append_printf(cards, "%s ", given->emul);
-	if (given->db != NULL && !add_db(cards, given->db, error))
-		return false;
+	if (given->db != NULL) {
+		db = vsc_cacard_db(given->db, error);
+		if (db == NULL)
+			return false;
+		g_string_append_printf(cards, "%s ", db);
+	}
 	if (given->certs->len > 0) {
 		g_ptr_array_add(given->certs, NULL);
 		soft = vsc_cacard_soft(given->reader, (const char *const *)given->certs->pdata,

@@ -21,6 +21,13 @@
 
 /* How long the host may take to accept our farewell. */
 #define FAREWELL_SECONDS 2
+/* How long it may take to answer our Init until a person wonders. */
+#define ANSWER_SECONDS 5
+/* Commands that wait in a pipe mean cards, which libcacard tells of one by one
+ * after its start: they are read when no other came for this long, */
+#define CARDS_QUIET_MS 100
+/* or there is none in this time. */
+#define CARDS_WAIT_MS 2000
 
 typedef struct Client {
 	ClientOptions options;
@@ -29,6 +36,8 @@ typedef struct Client {
 	ClientCommands *commands;
 	VmcChardev *chardev;
 	VscClientLink *link;
+	guint answer_timer;   /* 0: no Init waits for its answer */
+	guint commands_timer; /* 0: not begun, or commands are read */
 	bool ending; /* the farewell is said */
 	ClientExit exit;
 } Client;
@@ -45,6 +54,13 @@ static gboolean on_farewell_over(gpointer user)
 	return G_SOURCE_REMOVE;
 }
 
+static void stop_timer(guint *timer)
+{
+	if (*timer != 0)
+		g_source_remove(*timer);
+	*timer = 0;
+}
+
 /*
  * Ends in order: the host is told that the readers go, for a QEMU that merely
  * loses its connection keeps the card "inserted".
@@ -57,6 +73,7 @@ static void end(Client *client, ClientExit status)
 		return;
 	}
 	client->ending = true;
+	stop_timer(&client->answer_timer);
 	client_cards_lend(client->cards, NULL);
 	vmc_chardev_disconnect(client->chardev, true, "vscclient ends");
 	g_timeout_add_seconds(FAREWELL_SECONDS, on_farewell_over, client);
@@ -80,10 +97,28 @@ static const char *describe(const Client *client)
 	return vmc_chardev_describe(client->chardev);
 }
 
+static gboolean on_no_answer(gpointer user)
+{
+	Client *client = user;
+
+	client->answer_timer = 0;
+	say("%s does not answer: it may be serving another client, or not speak VSCard",
+	    describe(client));
+	return G_SOURCE_REMOVE;
+}
+
+static void on_connected(void *user)
+{
+	Client *client = user;
+
+	client->answer_timer = g_timeout_add_seconds(ANSWER_SECONDS, on_no_answer, client);
+}
+
 static void on_up(void *user)
 {
 	Client *client = user;
 
+	stop_timer(&client->answer_timer);
 	say("connected to %s", describe(client));
 }
 
@@ -91,6 +126,7 @@ static void on_down(void *user, const GError *reason)
 {
 	Client *client = user;
 
+	stop_timer(&client->answer_timer);
 	client_cards_down(client->cards);
 	if (client->ending) {
 		leave(client, client->exit);
@@ -147,6 +183,7 @@ static void on_refused(void *user, VscCard *card, VscErrorCode code)
 }
 
 static const VscClientLinkEvents link_events = {
+	.connected = on_connected,
 	.up = on_up,
 	.down = on_down,
 	.failed = on_failed,
@@ -154,23 +191,51 @@ static const VscClientLinkEvents link_events = {
 	.refused = on_refused,
 };
 
+/* ---- Commands ---- */
+
+static gboolean take_commands(gpointer user)
+{
+	Client *client = user;
+
+	client->commands_timer = 0;
+	client->commands = client_commands_new(STDIN_FILENO, client->cards, isatty(STDIN_FILENO),
+					       on_exit_command, client);
+	return G_SOURCE_REMOVE;
+}
+
+static void on_card(void *user)
+{
+	Client *client = user;
+
+	if (client->commands_timer == 0)
+		return;
+	stop_timer(&client->commands_timer);
+	client->commands_timer = g_timeout_add(CARDS_QUIET_MS, take_commands, client);
+}
+
 /* ---- Start and end ---- */
 
-/* Makes the cards and the way to the host. False: said why, `exit` is set. */
+static ClientExit exit_of(const GError *error)
+{
+	if (g_error_matches(error, VMC_CHARDEV_ERROR, VMC_CHARDEV_ERROR_OPEN))
+		return CLIENT_EXIT_UNREACHED;
+	if (error->domain == VSC_CACARD_ERROR && error->code != VSC_CACARD_ERROR_OPTIONS)
+		return CLIENT_EXIT_CARD;
+	return CLIENT_EXIT_OPTIONS;
+}
+
+/* Makes the way to the host, which it goes when the loop runs, and the cards.
+ * False: said why, `exit` is set. */
 static bool start(Client *client)
 {
 	g_autoptr(VmcOpts) socket = client_options_socket(&client->options);
 	g_autoptr(GError) error = NULL;
 
-	client->exit = CLIENT_EXIT_CARD;
-	client->cards = client_cards_new(client->options.cards, &error);
-	if (client->cards != NULL) {
-		client->exit = CLIENT_EXIT_OPTIONS;
-		client->chardev = vmc_chardev_new(socket, &error);
-	}
-	if (client->chardev == NULL) {
-		if (g_error_matches(error, VMC_CHARDEV_ERROR, VMC_CHARDEV_ERROR_OPEN))
-			client->exit = CLIENT_EXIT_UNREACHED;
+	client->chardev = vmc_chardev_new(socket, &error);
+	if (client->chardev != NULL)
+		client->cards = client_cards_new(client->options.cards, on_card, client, &error);
+	if (client->cards == NULL) {
+		client->exit = exit_of(error);
 		say("%s", error->message);
 		return false;
 	}
@@ -182,6 +247,8 @@ static bool start(Client *client)
 
 static void finish(Client *client)
 {
+	stop_timer(&client->answer_timer);
+	stop_timer(&client->commands_timer);
 	client_commands_free(client->commands);
 	if (client->link != NULL)
 		client_cards_lend(client->cards, NULL);
@@ -190,6 +257,15 @@ static void finish(Client *client)
 	client_cards_free(client->cards);
 	client_options_clear(&client->options);
 	g_main_loop_unref(client->loop);
+}
+
+/* Under nohup it stays ignored. */
+static void take_hangup(Client *client)
+{
+	struct sigaction now;
+
+	if (sigaction(SIGHUP, NULL, &now) == 0 && now.sa_handler != SIG_IGN)
+		g_unix_signal_add(SIGHUP, on_signal, client);
 }
 
 static void serve(Client *client)
@@ -201,8 +277,8 @@ static void serve(Client *client)
 	signal(SIGTTIN, SIG_IGN);
 	g_unix_signal_add(SIGTERM, on_signal, client);
 	g_unix_signal_add(SIGINT, on_signal, client);
-	client->commands = client_commands_new(STDIN_FILENO, client->cards, isatty(STDIN_FILENO),
-					       on_exit_command, client);
+	take_hangup(client);
+	client->commands_timer = g_timeout_add(CARDS_WAIT_MS, take_commands, client);
 	g_main_loop_run(client->loop);
 }
 

@@ -221,8 +221,7 @@ static bool check_name(const char *what, const char *name, GError **error)
 	return true;
 }
 
-/* And `db` in db=""? */
-static bool check_path(const char *db, GError **error)
+char *vsc_cacard_db(const char *db, GError **error)
 {
 	const char *wrong = NULL;
 
@@ -230,9 +229,11 @@ static bool check_path(const char *db, GError **error)
 		wrong = "is empty";
 	else if (strpbrk(db, "\"\n") != NULL)
 		wrong = "has a '\"' or a line end, which libcacard cannot take in a path";
-	if (wrong != NULL)
-		return vsc_cacard_options_bad(error, "database directory '%s' %s", db, wrong);
-	return true;
+	if (wrong != NULL) {
+		vsc_cacard_options_bad(error, "database directory '%s' %s", db, wrong);
+		return NULL;
+	}
+	return g_strdup_printf("db=\"%s\"", db);
 }
 
 char *vsc_cacard_soft(const char *reader, const char *const *certs, GError **error)
@@ -259,14 +260,14 @@ char *vsc_cacard_soft(const char *reader, const char *const *certs, GError **err
 
 char *vsc_cacard_options(const char *db, const char *const *certs, GError **error)
 {
+	g_autofree char *where = NULL;
 	g_autofree char *soft = NULL;
 
-	if (db != NULL && !check_path(db, error))
+	if (db != NULL && (where = vsc_cacard_db(db, error)) == NULL)
 		return NULL;
 	soft = vsc_cacard_soft(NULL, certs, error);
 	if (soft == NULL)
 		return NULL;
-	if (db == NULL)
-		return g_strconcat("use_hw=no ", soft, NULL);
-	return g_strdup_printf("db=\"%s\" use_hw=no %s", db, soft);
+	return g_strdup_printf("%s%suse_hw=no %s", db != NULL ? where : "",
+			       db != NULL ? " " : "", soft);
 }

@@ -65,7 +65,8 @@ typedef struct Job {
 } Job;
 
 typedef enum NewsKind {
-	NEWS_READER, NEWS_READER_GONE, NEWS_INSERTED, NEWS_REMOVED, NEWS_ANSWER,
+	NEWS_READER, NEWS_READER_GONE, NEWS_INSERTED, NEWS_REMOVED, NEWS_STAYED_IN,
+	NEWS_STAYED_OUT, NEWS_ANSWER,
 } NewsKind;
 
 typedef struct News {
@@ -363,13 +364,29 @@ static void handle_event(VscCacard *cacard, const VEvent *event)
 	}
 }
 
-/* By hand: the library's event says so a little later, but requests already
- * behind this one must not meet the next card. Put back, a soft card is the
- * same object with the same PIN verified, so it is powered off first. */
+/* By hand, the reader is asked: what `present` says is older than the jobs
+ * before this one. */
+static void insert_card(Slot *slot)
+{
+	if (slot->reader == NULL)
+		return;
+	if (vreader_card_is_present(slot->reader) == VREADER_OK)
+		send_news(slot->owner, NEWS_STAYED_IN, slot, NULL);
+	else
+		vcard_emul_force_card_insert(slot->reader);
+}
+
+/* The library's event says so a little later, but requests already behind this
+ * one must not meet the next card. Put back, a soft card is the same object
+ * with the same PIN verified, so it is powered off first. */
 static void remove_card(Slot *slot)
 {
-	if (slot->reader == NULL || vreader_card_is_present(slot->reader) != VREADER_OK)
+	if (slot->reader == NULL)
 		return;
+	if (vreader_card_is_present(slot->reader) != VREADER_OK) {
+		send_news(slot->owner, NEWS_STAYED_OUT, slot, NULL);
+		return;
+	}
 	power_off(slot);
 	slot->leaving = vcard_emul_force_card_remove(slot->reader) == VCARD_EMUL_OK;
 }
@@ -384,8 +401,7 @@ static void serve_job(VscCacard *cacard, Job *job)
 		serve_request(job->slot, job);
 		return;
 	case JOB_INSERT:
-		if (job->slot->reader != NULL)
-			vcard_emul_force_card_insert(job->slot->reader);
+		insert_card(job->slot);
 		break;
 	case JOB_REMOVE:
 		remove_card(job->slot);
@@ -443,8 +459,9 @@ static bool start_library(VscCacard *cacard, const VscCacardOptions *options, GE
 	if (!options->passthru)
 		return check_library(options, result, error);
 	if (result != VCARD_EMUL_OK)
-		return vsc_cacard_options_bad(error, "libcacard cannot reach pcscd");
-	return true;
+		g_set_error(error, VSC_CACARD_ERROR, VSC_CACARD_ERROR_PCSCD,
+			    "libcacard cannot reach pcscd");
+	return result == VCARD_EMUL_OK;
 }
 
 static bool start(VscCacard *cacard)
@@ -619,6 +636,12 @@ static void tell_changed(VscCacard *cacard, Slot *slot)
 		cacard->events->card_changed(cacard->user, &slot->card);
 }
 
+static void tell_stayed(VscCacard *cacard, Slot *slot, bool present)
+{
+	if (!slot->gone && cacard->events->card_stayed != NULL)
+		cacard->events->card_stayed(cacard->user, &slot->card, present);
+}
+
 static void tell(VscCacard *cacard, const News *news)
 {
 	switch (news->kind) {
@@ -636,6 +659,10 @@ static void tell(VscCacard *cacard, const News *news)
 	case NEWS_REMOVED:
 		vsc_card_emit_removed(&news->slot->card);
 		tell_changed(cacard, news->slot);
+		break;
+	case NEWS_STAYED_IN:
+	case NEWS_STAYED_OUT:
+		tell_stayed(cacard, news->slot, news->kind == NEWS_STAYED_IN);
 		break;
 	case NEWS_ANSWER:
 		tell_answer(news->slot, news->job);

@@ -4,6 +4,9 @@
  * Virtual cards of libcacard, over an NSS certificate database. The library
  * blocks and has one life a process, so all of it runs on one worker thread
  * behind a queue; here its readers appear as VscCards on the main loop.
+ *
+ * Three wrong PINs in a row and the card's VERIFY is blocked (6983) until the
+ * card is taken out and put in again; the database knows no such thing.
  */
 
 #pragma once
@@ -20,6 +23,7 @@ typedef enum VscCacardError {
 	VSC_CACARD_ERROR_DATABASE, /* no such database, or not one */
 	VSC_CACARD_ERROR_CERT,     /* a certificate that is not in it, or has no key */
 	VSC_CACARD_ERROR_TWICE,    /* the process has used libcacard before */
+	VSC_CACARD_ERROR_PCSCD,    /* real cards: pcscd cannot be reached */
 } VscCacardError;
 
 typedef struct VscCacard VscCacard;
@@ -31,12 +35,12 @@ typedef struct VscCacardEvents {
 	/* A card came or went, whoever the card's one user is: after that user
 	 * heard of it; see vsc_card_present(). Any member may be NULL. */
 	void (*card_changed)(void *user, VscCard *card);
+	/* vsc_cacard_insert() found a card in the reader (`present`), or
+	 * vsc_cacard_remove() none: nothing changed. */
+	void (*card_stayed)(void *user, VscCard *card, bool present);
 } VscCacardEvents;
 
 /*
- * Three wrong PINs in a row and the card's VERIFY is blocked (6983) until the
- * card is taken out and put in again; the database knows no such thing.
- *
  * Starts libcacard with `options`, a vcard_emul_options string taken as it is:
  *   db="DIR" use_hw=yes|no|removable hw_type=NAME hw_params=TEXT
  *   soft=(,reader name,CAC,,cert1,cert2,cert3)
@@ -55,10 +59,16 @@ VscCacard *vsc_cacard_new(const char *options, const VscCacardEvents *events, vo
 char *vsc_cacard_soft(const char *reader, const char *const *certs, GError **error);
 
 /*
+ * The part of an option string that names the database directory `db`. NULL
+ * with `error` if it cannot stand there (it is empty, or has a '"' or a line
+ * end). Free with g_free().
+ */
+char *vsc_cacard_db(const char *db, GError **error);
+
+/*
  * The option string for a card of `certs` (NULL-terminated nicknames, 1 to 10)
  * from the NSS database directory `db` (NULL: libcacard's default directory).
- * NULL with `error` if a name cannot stand in such a string (it has no quoting:
- * ',' and ')' end a name). Free with g_free().
+ * NULL with `error` as those of its parts. Free with g_free().
  */
 char *vsc_cacard_options(const char *db, const char *const *certs, GError **error);
 
@@ -68,6 +78,7 @@ void vsc_cacard_free(VscCacard *cacard);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VscCacard, vsc_cacard_free)
 
 /* Puts the card of a reader back in / takes it out, as by hand (the commands
- * insert and remove). Their effect comes as the card's events. */
+ * insert and remove), in the order of the calls. Their effect comes as the
+ * card's events, or as card_stayed. */
 void vsc_cacard_insert(VscCard *card);
 void vsc_cacard_remove(VscCard *card);

@@ -249,6 +249,8 @@ static void on_opened(void *user)
 {
 	VscClientLink *link = user;
 
+	if (link->events != NULL && link->events->connected != NULL)
+		link->events->connected(link->user);
 	vsc_client_opened(link->client);
 	run(link);
 }

@@ -30,6 +30,7 @@ VscCard *vsc_host_link_card(VscHostLink *link, uint32_t slot);
 
 /* What a client link tells its owner; members may be NULL. */
 typedef struct VscClientLinkEvents {
+	void (*connected)(void *user);                /* to whoever it is: Init is not answered */
 	void (*up)(void *user);                       /* connected and Init answered */
 	void (*down)(void *user, const GError *reason);
 	void (*taken)(void *user, VscCard *card);     /* the host has this reader */
@@ -55,5 +56,6 @@ void vsc_client_link_remove(VscClientLink *link, VscCard *card);
 
 /* Lines about what both links do, for people; NULL for none. `level` 1 says
  * events, 2 each message's type and length, 3 also CLA INS P1 P2 (never data). */
+#define VSC_TRACE_MAX 3
 typedef void (*VscTrace)(const char *line);
 void vsc_link_set_trace(int level, VscTrace trace);

@@ -102,7 +102,7 @@ class Commands(ClientCase):
         self.assertRegex(self.program.output(), r"(?m)^  1  card +\S.* Second$")
 
     def test_no_card(self):
-        """They do not wait for ever. NSS's own tokens are no removable ones."""
+        """They do not wait for ever when no card comes."""
         self.start("-e", f'db="{FOLDER / "nssdb"}" use_hw=yes', commands=b"list\nexit\n")
         self.ended()
         self.assertNotEqual(self.program.output(), "")
