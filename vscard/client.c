@@ -28,6 +28,7 @@
  * The answers tell more: a command that comes while a CardRemove of its reader
  * is still unanswered was given before the host knew. The host has ended it by
  * itself; an answer would be taken for the next command's. So it is dropped.
+ * With forget_commands() at each removal that keeps VSC_CAP_NO_LATE_ANSWER.
  */
 
 #include "vscard/client.h"
@@ -38,7 +39,9 @@
 #include "vscard/queue.h"
 
 /* Operations the host has not answered. A host that never answers makes the
- * oldest be forgotten; one that answers late is given time for this many. */
+ * oldest be forgotten; one that answers late is given time for this many. A
+ * host of ours answers each, and was promised VSC_CAP_NO_LATE_ANSWER, which
+ * takes its answers to keep: for that one it is the end. */
 #define OPS_MAX 64u
 
 /* Commands that wait behind the one the card works on. Hosts give one command
@@ -97,6 +100,7 @@ struct VscClient {
 	uint32_t caps;
 	bool open;
 	bool ready;         /* readers may be announced */
+	bool answers_all;   /* this host is one of ours */
 	bool no_atr_errors; /* this host does not answer ATR */
 	bool flush;         /* FlushComplete is due */
 	uint32_t flush_id;
@@ -177,11 +181,22 @@ static bool has_op(const VscClient *client, uint32_t type, uint32_t id)
 	return false;
 }
 
+static void close_conversation(VscClient *client, const char *because)
+{
+	push_text(client, VSC_CLIENT_CLOSE, because);
+	vsc_client_closed(client);
+}
+
+/* Last in what a caller does: it may end the conversation. */
 static void add_op(VscClient *client, uint32_t type, uint32_t id, uint32_t slot)
 {
 	unsigned oldest = 0;
 
 	if (client->n_ops == OPS_MAX) {
+		if (client->answers_all) {
+			close_conversation(client, "the host does not answer");
+			return;
+		}
 		/* A ReaderAdd's answer brings the id: that one is waited for. */
 		while (client->ops[oldest].type == VSC_TYPE_READER_ADD)
 			oldest++;
@@ -307,12 +322,6 @@ static uint32_t find_taken(const VscClient *client, uint32_t id)
 	return SLOT_NOBODY;
 }
 
-static void close_conversation(VscClient *client, const char *because)
-{
-	push_text(client, VSC_CLIENT_CLOSE, because);
-	vsc_client_closed(client);
-}
-
 static void hold_command(VscClient *client, ClientReader *reader, VmcSpan command)
 {
 	if (reader->overflow == OVERFLOW_MAX) {
@@ -374,6 +383,7 @@ static void on_init(VscClient *client, const VscMessage *message)
 	if (client->ready)
 		return;
 	client->ready = true;
+	client->answers_all = (caps & VSC_CAP_APDU_LEVEL) != 0;
 	if (version != VSC_VERSION)
 		note(client, "the host has protocol version 0x%x, we have 0x%x", version,
 		     VSC_VERSION);
@@ -480,7 +490,7 @@ VscClient *vsc_client_new(VscOrder order, uint32_t caps)
 	VscClient *client = g_new0(VscClient, 1);
 
 	client->order = order;
-	client->caps = caps;
+	client->caps = caps | VSC_CAP_NO_LATE_ANSWER;
 	vsc_queue_init(&client->actions);
 	return client;
 }
@@ -507,6 +517,7 @@ void vsc_client_opened(VscClient *client)
 	vsc_client_closed(client);
 	client->open = true;
 	client->no_atr_errors = false;
+	client->answers_all = false;
 	client->notes = 0;
 	len = vsc_wire_put_init(payload, client->order, client->caps);
 	push_send(client, VSC_TYPE_INIT, VSC_READER_UNDEFINED, vmc_span(payload, len));

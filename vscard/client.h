@@ -39,6 +39,8 @@ typedef struct VscClientAction {
 	VmcSpan data;        /* valid until the next vsc_client_… call */
 } VscClientAction;
 
+/* A client that reads and writes in `order` and offers `caps` in its VSC_Init,
+ * and with them VSC_CAP_NO_LATE_ANSWER, which is this machine's own promise. */
 VscClient *vsc_client_new(VscOrder order, uint32_t caps);
 void vsc_client_free(VscClient *client);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VscClient, vsc_client_free)

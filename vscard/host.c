@@ -25,9 +25,11 @@
  *
  * An old peer's APDU answers have no names, but each command gets exactly one
  * answer, in order. So a command that was cancelled stays owed: its answer is
- * dropped and only then is the next command sent. A card's removal ends what is
- * owed: peers differ in whether an answer still follows, and waiting for one
- * that never comes would hang the next card.
+ * dropped and only then is the next command sent. After a card's removal peers
+ * differ in whether an answer still follows (libcacard's vscclient answers from
+ * one thread and removes from another). So there the answer stays owed too, but
+ * not for long: one that never comes must not hang the next card. A peer with
+ * VSC_CAP_NO_LATE_ANSWER owes nothing then.
  */
 
 #include "vscard/host.h"
@@ -44,11 +46,19 @@
 /* A reader's name is for people to read: no more of it than fits a line. */
 #define NAME_MAX_BYTES 128u
 
+/* What the peer still has to answer on a reader; it outlives card and reader. */
+typedef enum Debt {
+	DEBT_NONE,
+	DEBT_ANSWER, /* to a command to the card that is there */
+	DEBT_STALE,  /* perhaps: to a command to a card that is gone */
+} Debt;
+
 typedef struct HostReader {
 	bool there;
 	bool card;
 	bool powered;
-	bool owed;        /* a command is at the peer, its answer has not come */
+	Debt debt;
+	int64_t until;    /* STALE: when it is forgotten; ANSWER: when `held` is given up */
 	VscToken pending; /* the request that waits for it; NONE: cancelled */
 	VscToken held;    /* the next request, held back until then */
 	uint8_t *held_command;
@@ -64,6 +74,8 @@ struct VscHost {
 	bool open;
 	bool init_seen;
 	bool reader_seen; /* in this conversation */
+	bool never_late;  /* the peer says VSC_CAP_NO_LATE_ANSWER */
+	int64_t now;      /* when the peer's present message came */
 	unsigned notes;
 	HostReader readers[VSC_HOST_READERS_MAX];
 	VscQueue actions;
@@ -151,13 +163,21 @@ static void drop_held(HostReader *reader)
 	reader->held = VSC_TOKEN_NONE;
 }
 
+/* The card that a command was given to is gone. */
+static void outdate_debt(VscHost *host, HostReader *reader)
+{
+	if (reader->debt != DEBT_ANSWER)
+		return;
+	reader->debt = host->never_late ? DEBT_NONE : DEBT_STALE;
+	reader->until = host->now + VSC_HOST_STALE_MS;
+}
+
 /* Ends the requests of a reader, whatever they wait for. */
 static void end_requests(VscHost *host, uint32_t id, VscOutcome outcome)
 {
 	HostReader *reader = &host->readers[id];
 	VscToken pending = reader->pending, held = reader->held;
 
-	reader->owed = false;
 	reader->pending = VSC_TOKEN_NONE;
 	drop_held(reader);
 	if (pending != VSC_TOKEN_NONE)
@@ -175,6 +195,7 @@ static void remove_card(VscHost *host, uint32_t id)
 	reader->card = false;
 	reader->powered = false;
 	reader->atr_len = 0;
+	outdate_debt(host, reader);
 	end_requests(host, id, VSC_OUTCOME_NO_CARD);
 }
 
@@ -219,6 +240,7 @@ void vsc_host_opened(VscHost *host)
 	host->open = true;
 	host->init_seen = false;
 	host->reader_seen = false;
+	host->never_late = false;
 	host->notes = 0;
 }
 
@@ -227,8 +249,10 @@ void vsc_host_closed(VscHost *host)
 	g_return_if_fail(host != NULL);
 
 	host->open = false;
-	for (uint32_t id = 0; id < host->max_readers; id++)
+	for (uint32_t id = 0; id < host->max_readers; id++) {
 		remove_reader(host, id);
+		host->readers[id].debt = DEBT_NONE;
+	}
 }
 
 /* ---- The peer's messages ---- */
@@ -249,6 +273,7 @@ static void on_init(VscHost *host, const VscMessage *message)
 		return;
 	}
 	host->init_seen = true;
+	host->never_late = (caps & VSC_CAP_NO_LATE_ANSWER) != 0;
 	if (version != VSC_VERSION)
 		note(host, message->reader_id, "the peer has protocol version 0x%x, we have 0x%x",
 		     version, VSC_VERSION);
@@ -330,7 +355,7 @@ static void on_card_remove(VscHost *host, const VscMessage *message)
 	push_error(host, message->reader_id, VSC_ERROR_SUCCESS);
 }
 
-/* The peer has answered what it owed: the held command may go. */
+/* The peer owes nothing (any more): the held command may go. */
 static void send_held(VscHost *host, uint32_t id)
 {
 	HostReader *reader = &host->readers[id];
@@ -338,7 +363,7 @@ static void send_held(VscHost *host, uint32_t id)
 	if (reader->held == VSC_TOKEN_NONE)
 		return;
 	reader->pending = reader->held;
-	reader->owed = true;
+	reader->debt = DEBT_ANSWER;
 	push_send(host, VSC_TYPE_APDU, id, vmc_span(reader->held_command, reader->held_len));
 	drop_held(reader);
 }
@@ -348,7 +373,7 @@ static void settle(VscHost *host, uint32_t id, VscOutcome outcome, VmcSpan data)
 	HostReader *reader = &host->readers[id];
 	VscToken pending = reader->pending;
 
-	reader->owed = false;
+	reader->debt = DEBT_NONE;
 	reader->pending = VSC_TOKEN_NONE;
 	if (pending != VSC_TOKEN_NONE)
 		push_answer(host, id, pending, outcome, data);
@@ -360,11 +385,12 @@ static void on_apdu(VscHost *host, const VscMessage *message)
 	uint32_t id = message->reader_id;
 	VmcSpan response = message->payload;
 
-	if (!host->readers[id].owed) {
+	if (host->readers[id].debt == DEBT_NONE) {
 		note(host, id, "the peer answers a command that nobody gave; dropped");
 		return;
 	}
-	if (response.len < 2 || response.len > VSC_RESPONSE_MAX) {
+	if (host->readers[id].debt == DEBT_ANSWER &&
+	    (response.len < 2 || response.len > VSC_RESPONSE_MAX)) {
 		note(host, id, "the peer's answer of %zu bytes is no response APDU", response.len);
 		settle(host, id, VSC_OUTCOME_FAILED, vmc_span(NULL, 0));
 		return;
@@ -383,7 +409,7 @@ static void on_error(VscHost *host, const VscMessage *message)
 	}
 	if (code == VSC_ERROR_SUCCESS)
 		return;
-	if (id >= host->max_readers || !host->readers[id].owed) {
+	if (id >= host->max_readers || host->readers[id].debt == DEBT_NONE) {
 		note(host, id, "the peer says: %s", vsc_error_name(code));
 		return;
 	}
@@ -417,22 +443,76 @@ static void answer_no_reader(VscHost *host, const VscMessage *message)
 	push_error(host, message->reader_id, VSC_ERROR_GENERAL);
 }
 
-void vsc_host_message(VscHost *host, const VscMessage *message)
+/* Has this message a reader to be for? A late answer may come after its reader
+ * is gone, even. */
+static bool has_reader(const VscHost *host, const VscMessage *message)
 {
-	g_return_if_fail(host != NULL && message != NULL);
+	const HostReader *reader;
+
+	if (message->reader_id >= host->max_readers)
+		return false;
+	reader = &host->readers[message->reader_id];
+	return reader->there ||
+	       (message->type == VSC_TYPE_APDU && reader->debt == DEBT_STALE);
+}
+
+void vsc_host_message(VscHost *host, const VscMessage *message, int64_t now)
+{
+	g_return_if_fail(host != NULL && message != NULL && now >= 0);
 
 	if (!host->open)
 		return;
+	host->now = now;
 	if (message->type >= G_N_ELEMENTS(messages) || messages[message->type].handle == NULL) {
 		note(host, message->reader_id, "a message of type 0x%x, ignored", message->type);
 		return;
 	}
-	if (messages[message->type].for_reader &&
-	    (message->reader_id >= host->max_readers || !host->readers[message->reader_id].there)) {
+	if (messages[message->type].for_reader && !has_reader(host, message)) {
 		answer_no_reader(host, message);
 		return;
 	}
 	messages[message->type].handle(host, message);
+}
+
+/* ---- Time ---- */
+
+int64_t vsc_host_deadline(const VscHost *host)
+{
+	int64_t first = -1;
+
+	g_return_val_if_fail(host != NULL, -1);
+
+	for (uint32_t id = 0; id < host->max_readers; id++) {
+		const HostReader *reader = &host->readers[id];
+
+		if (reader->held != VSC_TOKEN_NONE && (first < 0 || reader->until < first))
+			first = reader->until;
+	}
+	return first;
+}
+
+/* A command was held back as long as may be. */
+static void end_wait(VscHost *host, uint32_t id)
+{
+	HostReader *reader = &host->readers[id];
+	VscToken held = reader->held;
+
+	if (reader->debt == DEBT_STALE) {
+		send_held(host, id);
+		return;
+	}
+	drop_held(reader);
+	push_answer(host, id, held, VSC_OUTCOME_MUTE, vmc_span(NULL, 0));
+}
+
+void vsc_host_tick(VscHost *host, int64_t now)
+{
+	g_return_if_fail(host != NULL);
+
+	for (uint32_t id = 0; id < host->max_readers; id++) {
+		if (host->readers[id].held != VSC_TOKEN_NONE && now >= host->readers[id].until)
+			end_wait(host, id);
+	}
 }
 
 /* ---- The local user's requests ---- */
@@ -497,12 +577,24 @@ void vsc_host_reset(VscHost *host, uint32_t reader_id, VscToken token)
 	push_answer(host, reader_id, token, VSC_OUTCOME_OK, vmc_span(reader->atr, reader->atr_len));
 }
 
-void vsc_host_transmit(VscHost *host, uint32_t reader_id, VscToken token, VmcSpan command)
+static void hold_command(HostReader *reader, VscToken token, VmcSpan command, int64_t now)
+{
+	reader->held = token;
+	reader->held_command = g_memdup2(command.data, command.len);
+	reader->held_len = command.len;
+	if (reader->debt == DEBT_STALE && now >= reader->until)
+		reader->debt = DEBT_NONE;
+	else if (reader->debt == DEBT_ANSWER)
+		reader->until = now + VSC_HOST_HELD_MS;
+}
+
+void vsc_host_transmit(VscHost *host, uint32_t reader_id, VscToken token, VmcSpan command,
+		       int64_t now)
 {
 	HostReader *reader;
 
 	g_return_if_fail(host != NULL && token != VSC_TOKEN_NONE);
-	g_return_if_fail(command.len <= VSC_COMMAND_MAX);
+	g_return_if_fail(command.len <= VSC_COMMAND_MAX && now >= 0);
 
 	reader = reader_for(host, reader_id, token);
 	if (reader == NULL)
@@ -516,10 +608,8 @@ void vsc_host_transmit(VscHost *host, uint32_t reader_id, VscToken token, VmcSpa
 		return;
 	}
 
-	reader->held = token;
-	reader->held_command = g_memdup2(command.data, command.len);
-	reader->held_len = command.len;
-	if (!reader->owed)
+	hold_command(reader, token, command, now);
+	if (reader->debt == DEBT_NONE)
 		send_held(host, reader_id);
 }
 

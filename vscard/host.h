@@ -19,6 +19,16 @@ typedef struct VscHost VscHost;
  * what a CCID device has slots for (CCID 1.1, 5.1 bMaxSlotIndex kept to 16). */
 #define VSC_HOST_READERS_MAX 16u
 
+/* How long, in ms, the next card's first command waits for the answer that a
+ * command to the card before it may still get. Such a client answers as soon as
+ * its thread has what a removed card says: longer than that and a busy machine
+ * take; shorter than the 3 s that libccid gives a command. */
+#define VSC_HOST_STALE_MS 2000
+
+/* How long, in ms, a command waits for the answer to a cancelled one before it
+ * ends MUTE: as long as a card may take for a long operation, an RSA key. */
+#define VSC_HOST_HELD_MS 30000
+
 typedef enum VscHostActionKind {
 	VSC_HOST_SEND,           /* send type, reader_id, data to the peer */
 	VSC_HOST_READER_ADDED,   /* the peer has a reader reader_id, its name is data */
@@ -50,20 +60,33 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VscHost, vsc_host_free)
 void vsc_host_opened(VscHost *host);
 void vsc_host_closed(VscHost *host);
 
-/* One message of the peer (only while open). */
-void vsc_host_message(VscHost *host, const VscMessage *message);
+/* One message of the peer (only while open), which came at `now`: here and
+ * below ms on any clock that does not go back, from 0. */
+void vsc_host_message(VscHost *host, const VscMessage *message, int64_t now);
+
+/* When vsc_host_tick() is due, or -1: never as things are. Only while a command
+ * is held back; it may change with each call. */
+int64_t vsc_host_deadline(const VscHost *host);
+void vsc_host_tick(VscHost *host, int64_t now);
 
 /* Requests of the local user, outcome by ANSWER. The old protocol knows no
  * power: power on and reset are answered with the ATR the peer sent at
  * insertion, power off with OK. A second request on a reader while one is
- * pending is answered FAILED. */
+ * pending is answered FAILED.
+ *
+ * An old peer's answers have no names, so order is what tells them apart: a
+ * command is held back while an earlier one's answer is owed. When the card of
+ * the earlier one is gone, the answer may never come: after VSC_HOST_STALE_MS
+ * the command goes. When the earlier one was only cancelled, the answer must
+ * come: after VSC_HOST_HELD_MS the command ends MUTE, unsent, and so does each
+ * later one until the peer has answered, or removed the card, or is gone. */
 void vsc_host_power_on(VscHost *host, uint32_t reader_id, VscToken token);
 void vsc_host_power_off(VscHost *host, uint32_t reader_id, VscToken token);
 void vsc_host_reset(VscHost *host, uint32_t reader_id, VscToken token);
-void vsc_host_transmit(VscHost *host, uint32_t reader_id, VscToken token, VmcSpan command);
-/* The answer to `token` is dropped when it comes; only then is the next
- * command of that reader sent (an old peer's answers have no names, so order
- * is what tells them apart). The outcome CANCELLED comes at once. */
+void vsc_host_transmit(VscHost *host, uint32_t reader_id, VscToken token, VmcSpan command,
+		       int64_t now);
+/* The answer to `token` is dropped when it comes, see above. The outcome
+ * CANCELLED comes at once. */
 void vsc_host_cancel(VscHost *host, uint32_t reader_id, VscToken token);
 
 /* Takes the next action into `*action`; false when there is none. */

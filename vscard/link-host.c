@@ -29,7 +29,15 @@ struct VscHostLink {
 	bool running;
 	VscQueue later; /* for users, from the loop */
 	guint idle;
+	guint timer;    /* there only while the host has a deadline */
+	int64_t deadline;
 };
+
+/* The host's clock: ms since some time. */
+static int64_t now(void)
+{
+	return g_get_monotonic_time() / 1000;
+}
 
 /* ---- What comes out of the machine ---- */
 
@@ -80,6 +88,24 @@ static void carry_out(VscHostLink *link, const VscHostAction *action)
 	}
 }
 
+static gboolean on_deadline(void *data);
+
+/* Follows the host's deadline, which next to always is none and stays so. */
+static void arm(VscHostLink *link)
+{
+	int64_t deadline = vsc_host_deadline(link->host);
+	int64_t wait;
+
+	if (deadline == link->deadline)
+		return;
+	g_clear_handle_id(&link->timer, g_source_remove);
+	link->deadline = deadline;
+	if (deadline < 0)
+		return;
+	wait = MAX(deadline - now(), 0);
+	link->timer = g_timeout_add((guint)wait, on_deadline, link);
+}
+
 /* Carries out what there is, oldest first. A user that asks for something
  * while it is told something only adds to what is carried out here. */
 static void run(VscHostLink *link)
@@ -93,6 +119,18 @@ static void run(VscHostLink *link)
 	       vsc_host_next(link->host, &action))
 		carry_out(link, &action);
 	link->running = false;
+	arm(link);
+}
+
+static gboolean on_deadline(void *data)
+{
+	VscHostLink *link = data;
+
+	link->timer = 0;
+	link->deadline = -1;
+	vsc_host_tick(link->host, now());
+	run(link);
+	return G_SOURCE_REMOVE;
 }
 
 static gboolean run_later(void *data)
@@ -121,6 +159,7 @@ static void run_in_call(VscHostLink *link)
 		if (link->idle == 0)
 			link->idle = g_idle_add_full(G_PRIORITY_HIGH, run_later, link, NULL);
 	}
+	arm(link);
 }
 
 /* ---- What the char device says ---- */
@@ -145,7 +184,7 @@ static void on_message(void *user, const VscMessage *message)
 {
 	VscHostLink *link = user;
 
-	vsc_host_message(link->host, message);
+	vsc_host_message(link->host, message, now());
 	run(link);
 }
 
@@ -190,7 +229,7 @@ static void place_transmit(VscCard *card, VscToken token, VmcSpan command)
 {
 	Place *place = place_of(card);
 
-	vsc_host_transmit(place->link->host, place->id, token, command);
+	vsc_host_transmit(place->link->host, place->id, token, command, now());
 	run_in_call(place->link);
 }
 
@@ -229,6 +268,7 @@ VscHostLink *vsc_host_link_new(VmcChardev *chardev, uint32_t n_slots, GError **e
 	link = g_new0(VscHostLink, 1);
 	link->host = vsc_host_new(VSC_ORDER_BIG, n_slots, HOST_CAPS);
 	link->n_places = n_slots;
+	link->deadline = -1;
 	vsc_queue_init(&link->later);
 	for (uint32_t id = 0; id < n_slots; id++) {
 		g_autofree char *name = g_strdup_printf("%s slot %u", vmc_chardev_id(chardev), id);
@@ -252,6 +292,7 @@ void vsc_host_link_free(VscHostLink *link)
 	if (link->port.chardev != NULL)
 		vsc_port_finish(&link->port);
 	g_clear_handle_id(&link->idle, g_source_remove);
+	g_clear_handle_id(&link->timer, g_source_remove);
 	vsc_queue_clear(&link->later);
 	vsc_host_free(link->host);
 	for (uint32_t id = 0; id < link->n_places; id++)

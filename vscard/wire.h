@@ -24,7 +24,6 @@ typedef enum VscType {
 	VSC_TYPE_APDU = 7,
 	VSC_TYPE_FLUSH = 8,
 	VSC_TYPE_FLUSH_COMPLETE = 9,
-	VSC_TYPE_OWN = 0x100, /* first of the types that only two vscard ends use */
 } VscType;
 
 typedef enum VscErrorCode {
@@ -49,6 +48,9 @@ typedef enum VscErrorCode {
  * has never set one. APDU_LEVEL: this host's reader exchanges whole APDUs, so
  * the client need not act as a T=0 card. */
 #define VSC_CAP_APDU_LEVEL (1u << 31)
+/* NO_LATE_ANSWER: this client answers no command for a reader any more once it
+ * has sent ReaderRemove, CardRemove or a new ATR for it. An old client may. */
+#define VSC_CAP_NO_LATE_ANSWER (1u << 30)
 
 typedef struct VscMessage {
 	uint32_t type;      /* a VscType, or anything a peer says */
@@ -84,13 +86,14 @@ bool vsc_wire_get_init(VmcSpan payload, VscOrder order, uint32_t *version, uint3
 size_t vsc_wire_put_init(uint8_t to[VSC_WIRE_INIT_MAX], VscOrder order, uint32_t caps0);
 
 /* VSC_Error's payload: the code, whichever byte order the peer wrote it in
- * (both occur; see the README of the protocol). Any non-zero unknown code is
- * VSC_ERROR_GENERAL. False when it is not 4 bytes. */
+ * (both occur: QEMU's ccid-card-passthru swaps it, libcacard's vscclient does
+ * not). Any non-zero unknown code is VSC_ERROR_GENERAL. False when it is not 4
+ * bytes. */
 bool vsc_wire_get_error(VmcSpan payload, VscErrorCode *code);
 /* Puts the 4 bytes of a code in `order`. */
 void vsc_wire_put_error(uint8_t to[4], VscOrder order, VscErrorCode code);
 
-/* "APDU", "ReaderAdd", ... or "type 0x123" names for messages and traces;
- * static for known types, NULL for others. */
+/* "APDU", "ReaderAdd", ... for messages and traces; static. NULL for a type
+ * that is not a VscType. */
 const char *vsc_type_name(uint32_t type);
 const char *vsc_error_name(VscErrorCode code);
