@@ -17,8 +17,8 @@
 #include "vscard/port.h"
 #include "vscard/t0-card.h"
 
-/* We take what any host sends; there is nothing to tell it. */
-#define CLIENT_CAPS 0u
+/* VscClient keeps the promise. */
+#define CLIENT_CAPS VSC_CAP_NO_LATE_ANSWER
 
 /* What the card was asked for last and has not answered. */
 typedef enum Step {
