@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-G_DEFINE_QUARK(machine-error-quark, machine_error)
+G_DEFINE_QUARK(machine_error_quark, machine_error)
 
 struct Machine {
 	GPtrArray *chardev_opts; /* VmcOpts, before the start */

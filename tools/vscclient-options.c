@@ -12,7 +12,7 @@
 #include "vscard/cacard.h"
 #include "vscard/link.h"
 
-G_DEFINE_QUARK(client-options-error-quark, client_options_error)
+G_DEFINE_QUARK(client_options_error_quark, client_options_error)
 
 /* Seconds to the first new attempt if --reconnect does not say. */
 #define RECONNECT_SECONDS 3u

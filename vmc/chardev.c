@@ -28,7 +28,7 @@ enum {
 #define DISCARD_SIZE 4096u
 #define DISCARD_TIMES 16u
 
-G_DEFINE_QUARK(vmc-chardev-error-quark, vmc_chardev_error)
+G_DEFINE_QUARK(vmc_chardev_error_quark, vmc_chardev_error)
 
 static const VmcChardevClass *const classes[] = { &vmc_socket_class, NULL };
 

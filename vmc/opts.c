@@ -29,7 +29,7 @@ struct VmcOpts {
 	GPtrArray *pairs;
 };
 
-G_DEFINE_QUARK(vmc-opts-error-quark, vmc_opts_error)
+G_DEFINE_QUARK(vmc_opts_error_quark, vmc_opts_error)
 
 static void pair_free(void *data)
 {

@@ -20,7 +20,7 @@
 #include "vscard/cacard-guard.h"
 #include "vscard/cacard-options.h"
 
-G_DEFINE_QUARK(vsc-cacard-error-quark, vsc_cacard_error)
+G_DEFINE_QUARK(vsc_cacard_error_quark, vsc_cacard_error)
 
 /* An ATR has 33 bytes at most; of a passed-through card libcacard copies what
  * pcscd's struct holds without asking for room. */

@@ -17,8 +17,8 @@
 #include "vscard/port.h"
 #include "vscard/t0-card.h"
 
-/* VscClient keeps the promise. */
-#define CLIENT_CAPS VSC_CAP_NO_LATE_ANSWER
+/* Beside what VscClient promises by itself. */
+#define CLIENT_CAPS 0u
 
 /* What the card was asked for last and has not answered. */
 typedef enum Step {
