@@ -45,7 +45,7 @@ static bool same_extension(const CcidAnswer *old, const CcidMessage *new)
 
 	ccid_message_read(vmc_span(old->bytes, old->len), &message);
 	return (message.specific[0] & CCID_COMMAND_MASK) == CCID_COMMAND_TIME_EXTENSION &&
-	       message.type == new->type && message.slot == new->slot && message.seq == new->seq;
+	       message.type == new->type &&message.slot == new->slot &&message.seq == new->seq;
 }
 
 static bool is_repeated_extension(const CcidBulkIn *in, VmcSpan answer)

@@ -17,8 +17,8 @@
 #include "vmc/buf.h"
 
 typedef struct CcidBulkOut {
-	VmcBuf partial;  /* the message that has begun */
-	bool skipping;   /* the rest of a message that was too long, already given */
+	VmcBuf partial; /* the message that has begun */
+	bool skipping;  /* the rest of a message that was too long, already given */
 } CcidBulkOut;
 
 /* A message, valid during the call: whole, or whatever came in the place of

@@ -57,8 +57,9 @@ static const uint32_t rates[] = { CCID_RATE_DEFAULT, 21505, 43010, 86021, 172043
 #define N_RATES (sizeof(rates) / sizeof(rates[0]))
 
 _Static_assert(sizeof(rates) <= CCID_DESCRIPTOR_MAX, "the rates fit their buffer");
-_Static_assert(LEN_CONFIGURATION + LEN_INTERFACE + LEN_CCID + 3 * LEN_ENDPOINT <= CCID_DESCRIPTOR_MAX,
-               "the configuration fits its buffer");
+_Static_assert(LEN_CONFIGURATION + LEN_INTERFACE + LEN_CCID + 3 * LEN_ENDPOINT <=
+		       CCID_DESCRIPTOR_MAX,
+	       "the configuration fits its buffer");
 
 CcidIdentity ccid_descriptors_identity(const CcidIdentity *identity)
 {
@@ -148,7 +149,8 @@ static size_t put_class(unsigned n_slots, uint8_t *to)
 	return LEN_CCID;
 }
 
-static size_t put_endpoint(uint8_t *to, uint8_t address, UsbEndpointType type, uint16_t packet, uint8_t interval)
+static size_t put_endpoint(uint8_t *to, uint8_t address, UsbEndpointType type, uint16_t packet,
+			   uint8_t interval)
 {
 	to[0] = LEN_ENDPOINT;
 	to[1] = TYPE_ENDPOINT;
@@ -171,7 +173,8 @@ static size_t build_configuration(uint8_t type, unsigned n_slots, uint8_t *to)
 	n += put_class(n_slots, &to[n]);
 	n += put_endpoint(&to[n], CCID_ENDPOINT_OUT, USB_ENDPOINT_BULK, bulk, 0);
 	n += put_endpoint(&to[n], CCID_ENDPOINT_IN, USB_ENDPOINT_BULK, bulk, 0);
-	n += put_endpoint(&to[n], CCID_ENDPOINT_INTERRUPT, USB_ENDPOINT_INTERRUPT, CCID_INTERRUPT_PACKET, interval);
+	n += put_endpoint(&to[n], CCID_ENDPOINT_INTERRUPT, USB_ENDPOINT_INTERRUPT,
+			  CCID_INTERRUPT_PACKET, interval);
 	to[0] = LEN_CONFIGURATION;
 	to[1] = type;
 	vmc_put_u16le(&to[2], (uint16_t)n);
@@ -219,8 +222,8 @@ static size_t build_string(uint8_t index, const CcidIdentity *identity, uint8_t 
 	}
 }
 
-size_t ccid_descriptors_build(uint8_t type, uint8_t index, unsigned n_slots, const CcidIdentity *identity,
-                              uint8_t to[CCID_DESCRIPTOR_MAX])
+size_t ccid_descriptors_build(uint8_t type, uint8_t index, unsigned n_slots,
+			      const CcidIdentity *identity, uint8_t to[CCID_DESCRIPTOR_MAX])
 {
 	if (type == TYPE_STRING)
 		return build_string(index, identity, to);

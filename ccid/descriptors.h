@@ -36,7 +36,7 @@
 #define CCID_ENDPOINT_INTERRUPT 0x83u
 
 #define CCID_INTERFACE_CLASS 0x0Bu /* smart card device: CCID 1.1, 4.3.1 */
-#define CCID_CONTROL_PACKET 64u /* both speeds: USB 2.0, 5.5.3 */
+#define CCID_CONTROL_PACKET 64u    /* both speeds: USB 2.0, 5.5.3 */
 #define CCID_BULK_PACKET_FULL 64u
 #define CCID_BULK_PACKET_HIGH 512u
 #define CCID_INTERRUPT_PACKET 8u /* bMessageType and two bits a slot */
@@ -65,8 +65,8 @@ CcidIdentity ccid_descriptors_identity(const CcidIdentity *identity);
  * 9.4.3) of a reader of `n_slots` slots into `to`; `identity` is complete.
  * Answers its length, 0 when there is no such descriptor.
  */
-size_t ccid_descriptors_build(uint8_t type, uint8_t index, unsigned n_slots, const CcidIdentity *identity,
-                              uint8_t to[CCID_DESCRIPTOR_MAX]);
+size_t ccid_descriptors_build(uint8_t type, uint8_t index, unsigned n_slots,
+			      const CcidIdentity *identity, uint8_t to[CCID_DESCRIPTOR_MAX]);
 
 /* The answers to GET_CLOCK_FREQUENCIES (5.3.2) and GET_DATA_RATES (5.3.3). */
 size_t ccid_descriptors_clocks(uint8_t to[CCID_DESCRIPTOR_MAX]);

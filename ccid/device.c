@@ -77,7 +77,7 @@ static const UsbEndpoint endpoints[N_ENDPOINTS] = {
 	[PIPE_OUT] = { CCID_ENDPOINT_OUT, USB_ENDPOINT_BULK, CCID_BULK_PACKET_HIGH, 0 },
 	[PIPE_IN] = { CCID_ENDPOINT_IN, USB_ENDPOINT_BULK, CCID_BULK_PACKET_HIGH, 0 },
 	[PIPE_INTERRUPT] = { CCID_ENDPOINT_INTERRUPT, USB_ENDPOINT_INTERRUPT, CCID_INTERRUPT_PACKET,
-	                     CCID_INTERVAL_HIGH },
+			     CCID_INTERVAL_HIGH },
 };
 
 static int64_t now_ms(void)
@@ -126,7 +126,8 @@ static void end_waiting(CcidDevice *device, Pipe *pipe, UsbStatus status)
 	Transfer *transfer;
 
 	/* What a completion submits anew is not this loop's. */
-	for (unsigned n = pipe->waiting.length; n > 0 && (transfer = g_queue_pop_head(&pipe->waiting)); n--) {
+	for (unsigned n = pipe->waiting.length;
+	     n > 0 && (transfer = g_queue_pop_head(&pipe->waiting)); n--) {
 		uint64_t id = transfer->id;
 
 		transfer_free(device, transfer, pipe);
@@ -217,8 +218,9 @@ static bool pump_out(CcidDevice *device)
 	 * order. */
 	complete(device, transfer->id, USB_STATUS_OK, vmc_span(NULL, 0), transfer->length);
 	if (device->configured)
-		ccid_bulk_out_transfer(&device->bulk_out, vmc_span(transfer->data, transfer->length),
-		                       on_bulk_out_message, device);
+		ccid_bulk_out_transfer(&device->bulk_out,
+				       vmc_span(transfer->data, transfer->length),
+				       on_bulk_out_message, device);
 	transfer_free(device, transfer, pipe);
 	return true;
 }
@@ -324,7 +326,8 @@ static size_t control_in(CcidDevice *device, const UsbSetup *setup, uint8_t to[C
 	switch (setup->request_type << 8 | setup->request) {
 	case GET_DESCRIPTOR:
 		return ccid_descriptors_build((uint8_t)(setup->value >> 8), (uint8_t)setup->value,
-		                              ccid_reader_slots(device->reader), &device->identity, to);
+					      ccid_reader_slots(device->reader), &device->identity,
+					      to);
 	case GET_DEVICE_STATUS:
 		return put_status(to, false);
 	case GET_CONFIGURATION:
@@ -371,7 +374,7 @@ static bool control_out(CcidDevice *device, const UsbSetup *setup)
 		return interface && setup->value == 0;
 	case CLASS_ABORT:
 		return interface && ccid_reader_abort(device->reader, setup->value & 0xFFu,
-		                                      (uint8_t)(setup->value >> 8));
+						      (uint8_t)(setup->value >> 8));
 	default:
 		return false;
 	}
@@ -399,7 +402,8 @@ static void device_control(UsbDevice *usb, uint64_t id, const UsbSetup *setup, V
 	} else {
 		done = control_out(device, setup);
 	}
-	complete(device, id, done ? USB_STATUS_OK : USB_STATUS_STALL, vmc_span(answer, len), in ? len : data.len);
+	complete(device, id, done ? USB_STATUS_OK : USB_STATUS_STALL, vmc_span(answer, len),
+		 in ? len : data.len);
 	pump(device);
 }
 

@@ -64,9 +64,9 @@ typedef enum CcidError {
 	CCID_ERROR_DATA = 0x0A,          /* offset of the first data byte */
 	CCID_ERROR_SLOT_BUSY = 0xE0,     /* CMD_SLOT_BUSY */
 	CCID_ERROR_BAD_ATR_TS = 0xF8,
-	CCID_ERROR_HARDWARE = 0xFB,      /* HW_ERROR */
-	CCID_ERROR_MUTE = 0xFE,          /* ICC_MUTE */
-	CCID_ERROR_ABORTED = 0xFF,       /* CMD_ABORTED */
+	CCID_ERROR_HARDWARE = 0xFB, /* HW_ERROR */
+	CCID_ERROR_MUTE = 0xFE,     /* ICC_MUTE */
+	CCID_ERROR_ABORTED = 0xFF,  /* CMD_ABORTED */
 } CcidError;
 
 /* bClockStatus (6.2.2). */

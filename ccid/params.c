@@ -11,8 +11,8 @@
 #define DEFAULT_FI_DI 0x11u /* ISO/IEC 7816-3, 8.3: F = 372, D = 1 */
 #define DEFAULT_WI 10u      /* 10.2 */
 #define DEFAULT_BWI_CWI 0x4Du
-#define DEFAULT_IFSC 32u    /* 11.4.2 */
-#define BWI_MAX 9u          /* 11.4.3: greater ones are reserved */
+#define DEFAULT_IFSC 32u /* 11.4.2 */
+#define BWI_MAX 9u       /* 11.4.3: greater ones are reserved */
 #define IFSC_MAX 0xFEu
 #define CLOCK_STOP_MAX 3u
 
@@ -51,8 +51,8 @@ void ccid_params_from_atr(const VscAtr *atr, CcidParams *params)
 		params->bytes[3] = atr->t1_bwi_cwi && atr->t1_bwi_cwi >> 4 <= BWI_MAX ?
 					   atr->t1_bwi_cwi :
 					   DEFAULT_BWI_CWI;
-		params->bytes[5] = atr->t1_ifsc && atr->t1_ifsc <= IFSC_MAX ? atr->t1_ifsc :
-									      DEFAULT_IFSC;
+		params->bytes[5] =
+			atr->t1_ifsc && atr->t1_ifsc <= IFSC_MAX ? atr->t1_ifsc : DEFAULT_IFSC;
 	} else {
 		params->len = CCID_PARAMS_T0;
 		params->bytes[1] = (uint8_t)(TCCKS_T0 | inverse);

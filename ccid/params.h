@@ -19,7 +19,7 @@
 typedef struct CcidParams {
 	uint8_t protocol; /* bProtocolNum: 0 or 1 */
 	uint8_t bytes[CCID_PARAMS_T1];
-	size_t len;       /* CCID_PARAMS_T0 or CCID_PARAMS_T1 */
+	size_t len; /* CCID_PARAMS_T0 or CCID_PARAMS_T1 */
 } CcidParams;
 
 /* What the ATR asks for, in the protocol it puts first; `atr` NULL for the

@@ -17,7 +17,8 @@ struct CcidReader {
 	CcidSlot *slots[CCID_SLOTS_MAX];
 };
 
-_Static_assert(CCID_MESSAGE_MAX >= CCID_HEADER + VSC_RESPONSE_MAX, "the longest response is one message");
+_Static_assert(CCID_MESSAGE_MAX >= CCID_HEADER + VSC_RESPONSE_MAX,
+	       "the longest response is one message");
 
 static void on_slot_message(void *user, VmcSpan message)
 {
@@ -128,7 +129,8 @@ size_t ccid_reader_slot_change(CcidReader *reader, uint8_t to[1 + CCID_SLOTS_MAX
 	for (unsigned i = 0; i < reader->n_slots; i++) {
 		/* Bit 0 of a slot's two: is a card there; bit 1: it changed. */
 		bool changed = ccid_slot_take_change(reader->slots[i]);
-		unsigned bits = (changed ? 2u : 0u) | (ccid_slot_present(reader->slots[i]) ? 1u : 0u);
+		unsigned bits =
+			(changed ? 2u : 0u) | (ccid_slot_present(reader->slots[i]) ? 1u : 0u);
 
 		to[1 + i / 4] = (uint8_t)(to[1 + i / 4] | bits << (2 * (i % 4)));
 		any = any || changed;

@@ -119,7 +119,8 @@ static void answer_ok(CcidSlot *slot, uint8_t command, uint8_t seq)
 	answer_data(slot, command, seq, vmc_span(NULL, 0));
 }
 
-static void answer_status(CcidSlot *slot, uint8_t command, uint8_t seq, uint8_t status, uint8_t error)
+static void answer_status(CcidSlot *slot, uint8_t command, uint8_t seq, uint8_t status,
+			  uint8_t error)
 {
 	CcidType type = ccid_message_answer(command);
 	CcidMessage answer = {
@@ -133,12 +134,14 @@ static void answer_status(CcidSlot *slot, uint8_t command, uint8_t seq, uint8_t 
 
 static void answer_failed(CcidSlot *slot, uint8_t command, uint8_t seq, uint8_t error)
 {
-	answer_status(slot, command, seq, (uint8_t)(ccid_slot_status(slot) | CCID_COMMAND_FAILED), error);
+	answer_status(slot, command, seq, (uint8_t)(ccid_slot_status(slot) | CCID_COMMAND_FAILED),
+		      error);
 }
 
 static void answer_params(CcidSlot *slot, const CcidMessage *command)
 {
-	answer_data(slot, command->type, command->seq, vmc_span(slot->params.bytes, slot->params.len));
+	answer_data(slot, command->type, command->seq,
+		    vmc_span(slot->params.bytes, slot->params.len));
 }
 
 /* Asks for another block of a command that comes in pieces (6.2.1). */
@@ -211,7 +214,8 @@ static void outcome_failed(CcidSlot *slot, VscOutcome outcome)
 	case VSC_OUTCOME_NO_CARD:
 		/* Perhaps before `removed` says so. */
 		deactivate(slot);
-		answer_status(slot, type, seq, CCID_ICC_ABSENT | CCID_COMMAND_FAILED, CCID_ERROR_MUTE);
+		answer_status(slot, type, seq, CCID_ICC_ABSENT | CCID_COMMAND_FAILED,
+			      CCID_ERROR_MUTE);
 		return;
 	case VSC_OUTCOME_NOT_POWERED:
 		deactivate(slot);
@@ -241,7 +245,7 @@ static void powered_on(CcidSlot *slot, VscOutcome outcome, VmcSpan atr)
 
 	slot->active = false;
 	g_debug("slot %u: power on: %s", slot->index,
-	        outcome == VSC_OUTCOME_OK ? "an ATR" : vsc_outcome_name(outcome));
+		outcome == VSC_OUTCOME_OK ? "an ATR" : vsc_outcome_name(outcome));
 	if (outcome != VSC_OUTCOME_OK || !is_atr(atr)) {
 		outcome_failed(slot, outcome);
 		return;
@@ -575,8 +579,9 @@ void ccid_slot_tick(CcidSlot *slot, int64_t now)
 		return;
 	slot->extension_at = now + CCID_TIME_EXTENSION_MS;
 	g_debug("slot %u: %s %u takes its time", slot->index, ccid_message_name(slot->pending_type),
-	        slot->pending_seq);
-	answer_status(slot, slot->pending_type, slot->pending_seq, status, CCID_TIME_EXTENSION_FACTOR);
+		slot->pending_seq);
+	answer_status(slot, slot->pending_type, slot->pending_seq, status,
+		      CCID_TIME_EXTENSION_FACTOR);
 }
 
 /* ---- Life ---- */

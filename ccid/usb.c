@@ -45,7 +45,8 @@ void usb_device_reset(UsbDevice *device)
 	device->class->reset(device);
 }
 
-void usb_device_complete(UsbDevice *device, uint64_t id, UsbStatus status, VmcSpan data, size_t actual)
+void usb_device_complete(UsbDevice *device, uint64_t id, UsbStatus status, VmcSpan data,
+			 size_t actual)
 {
 	if (device->events)
 		device->events->complete(device->user, id, status, data, actual);

@@ -35,7 +35,7 @@ typedef enum UsbEndpointType {
 } UsbEndpointType;
 
 typedef struct UsbEndpoint {
-	uint8_t address;          /* bit 7: in */
+	uint8_t address; /* bit 7: in */
 	UsbEndpointType type;
 	uint16_t max_packet_size; /* bytes */
 	uint8_t interval;         /* bInterval */
@@ -46,11 +46,11 @@ typedef struct UsbDeviceInfo {
 	UsbSpeed speed;
 	uint8_t device_class, device_subclass, device_protocol;
 	uint8_t interface_class, interface_subclass, interface_protocol; /* its one interface */
-	uint16_t vendor_id, product_id, release; /* release: bcdDevice */
-	uint8_t configuration;                   /* bConfigurationValue of its one configuration */
-	const UsbEndpoint *endpoints;            /* beside endpoint 0 */
+	uint16_t vendor_id, product_id, release;                         /* release: bcdDevice */
+	uint8_t configuration;        /* bConfigurationValue of its one configuration */
+	const UsbEndpoint *endpoints; /* beside endpoint 0 */
 	size_t n_endpoints;
-	const char *name;                        /* for people */
+	const char *name; /* for people */
 } UsbDeviceInfo;
 
 /* The 8 bytes of a SETUP packet, USB 2.0 table 9-2. */
@@ -86,7 +86,8 @@ struct UsbDevice {
 
 /* For the kinds of device: ends transfer `id`; nothing happens when no attach
  * point is there to hear it. */
-void usb_device_complete(UsbDevice *device, uint64_t id, UsbStatus status, VmcSpan data, size_t actual);
+void usb_device_complete(UsbDevice *device, uint64_t id, UsbStatus status, VmcSpan data,
+			 size_t actual);
 
 /* Makes `events` with `user` the one attach point (they outlive the use); NULL
  * ends it: what is pending is dropped and the device is as after a reset.

@@ -32,7 +32,7 @@ typedef enum UsbredirKind {
 
 typedef struct UsbredirTransfer {
 	UsbredirKind kind;
-	uint64_t id;      /* ours, the device's */
+	uint64_t id; /* ours, the device's */
 	uint64_t peer_id;
 	union {
 		struct usb_redir_control_packet_header control;
@@ -71,7 +71,8 @@ static inline unsigned usbredir_endpoint_index(uint8_t address)
 }
 
 /* A new transfer under an id of ours for the peer's request `peer_id`. */
-UsbredirTransfer *usbredir_transfer_new(CcidUsbredir *usbredir, UsbredirKind kind, uint64_t peer_id);
+UsbredirTransfer *usbredir_transfer_new(CcidUsbredir *usbredir, UsbredirKind kind,
+					uint64_t peer_id);
 
 /* The data packet that the peer knows as `peer_id`, NULL if none is pending. */
 UsbredirTransfer *usbredir_transfer_find(CcidUsbredir *usbredir, uint64_t peer_id);
@@ -83,10 +84,11 @@ void usbredir_transfer_cancel(CcidUsbredir *usbredir, UsbredirTransfer *transfer
 void usbredir_transfer_drop_all(CcidUsbredir *usbredir);
 
 /* Answers a request that became no transfer, or no longer is one. */
-void usbredir_answer(CcidUsbredir *usbredir, UsbredirTransfer *transfer, uint8_t status, VmcSpan data,
-                     size_t actual);
+void usbredir_answer(CcidUsbredir *usbredir, UsbredirTransfer *transfer, uint8_t status,
+		     VmcSpan data, size_t actual);
 
-void usbredir_answer_receiving(CcidUsbredir *usbredir, uint64_t id, uint8_t endpoint, uint8_t status);
+void usbredir_answer_receiving(CcidUsbredir *usbredir, uint64_t id, uint8_t endpoint,
+			       uint8_t status);
 
 /* Polls an interrupt endpoint for the peer until told to stop. */
 void usbredir_receive(CcidUsbredir *usbredir, uint8_t endpoint);

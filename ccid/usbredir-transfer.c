@@ -99,9 +99,11 @@ void usbredir_transfer_drop_all(CcidUsbredir *usbredir)
 
 /* ---- Interrupt endpoints ---- */
 
-void usbredir_answer_receiving(CcidUsbredir *usbredir, uint64_t id, uint8_t endpoint, uint8_t status)
+void usbredir_answer_receiving(CcidUsbredir *usbredir, uint64_t id, uint8_t endpoint,
+			       uint8_t status)
 {
-	struct usb_redir_interrupt_receiving_status_header header = { .status = status, .endpoint = endpoint };
+	struct usb_redir_interrupt_receiving_status_header header = { .status = status,
+								      .endpoint = endpoint };
 
 	usbredirparser_send_interrupt_receiving_status(usbredir->parser, id, &header);
 }
@@ -136,7 +138,8 @@ void usbredir_stop_receiving(CcidUsbredir *usbredir, uint8_t endpoint)
 	for (GList *i = usbredir->transfers.head; i; i = i->next) {
 		UsbredirTransfer *transfer = i->data;
 
-		if (transfer->kind != USBREDIR_INTERRUPT_IN || transfer->interrupt.endpoint != endpoint)
+		if (transfer->kind != USBREDIR_INTERRUPT_IN ||
+		    transfer->interrupt.endpoint != endpoint)
 			continue;
 		usb_device_cancel(usbredir->device, transfer->id);
 		g_queue_delete_link(&usbredir->transfers, i);
@@ -154,7 +157,8 @@ void usbredir_receive_again(CcidUsbredir *usbredir)
 			poll_interrupt(usbredir, &info->endpoints[i]);
 }
 
-static void interrupt_received(CcidUsbredir *usbredir, UsbredirTransfer *transfer, UsbStatus status, VmcSpan data)
+static void interrupt_received(CcidUsbredir *usbredir, UsbredirTransfer *transfer, UsbStatus status,
+			       VmcSpan data)
 {
 	uint8_t endpoint = transfer->interrupt.endpoint;
 	bool *receiving = &usbredir->receiving[usbredir_endpoint_index(endpoint)];
@@ -177,23 +181,24 @@ static void interrupt_received(CcidUsbredir *usbredir, UsbredirTransfer *transfe
 static void answer_control(CcidUsbredir *usbredir, UsbredirTransfer *transfer, VmcSpan data)
 {
 	usbredirparser_send_control_packet(usbredir->parser, transfer->peer_id, &transfer->control,
-	                                   (uint8_t *)data.data, (int)data.len);
+					   (uint8_t *)data.data, (int)data.len);
 }
 
 static void answer_bulk(CcidUsbredir *usbredir, UsbredirTransfer *transfer, VmcSpan data)
 {
 	usbredirparser_send_bulk_packet(usbredir->parser, transfer->peer_id, &transfer->bulk,
-	                                (uint8_t *)data.data, (int)data.len);
+					(uint8_t *)data.data, (int)data.len);
 }
 
 static void answer_interrupt(CcidUsbredir *usbredir, UsbredirTransfer *transfer, VmcSpan data)
 {
-	usbredirparser_send_interrupt_packet(usbredir->parser, transfer->peer_id, &transfer->interrupt,
-	                                     (uint8_t *)data.data, (int)data.len);
+	usbredirparser_send_interrupt_packet(usbredir->parser, transfer->peer_id,
+					     &transfer->interrupt, (uint8_t *)data.data,
+					     (int)data.len);
 }
 
-static void answer_configuration(CcidUsbredir *usbredir, const UsbredirTransfer *transfer, uint8_t status,
-                                 uint8_t configuration)
+static void answer_configuration(CcidUsbredir *usbredir, const UsbredirTransfer *transfer,
+				 uint8_t status, uint8_t configuration)
 {
 	struct usb_redir_configuration_status_header header = {
 		.status = status,
@@ -203,7 +208,8 @@ static void answer_configuration(CcidUsbredir *usbredir, const UsbredirTransfer 
 	usbredirparser_send_configuration_status(usbredir->parser, transfer->peer_id, &header);
 }
 
-static void answer_alt(CcidUsbredir *usbredir, const UsbredirTransfer *transfer, uint8_t status, uint8_t alt)
+static void answer_alt(CcidUsbredir *usbredir, const UsbredirTransfer *transfer, uint8_t status,
+		       uint8_t alt)
 {
 	struct usb_redir_alt_setting_status_header header = {
 		.status = status,
@@ -214,8 +220,8 @@ static void answer_alt(CcidUsbredir *usbredir, const UsbredirTransfer *transfer,
 	usbredirparser_send_alt_setting_status(usbredir->parser, transfer->peer_id, &header);
 }
 
-void usbredir_answer(CcidUsbredir *usbredir, UsbredirTransfer *transfer, uint8_t status, VmcSpan data,
-                     size_t actual)
+void usbredir_answer(CcidUsbredir *usbredir, UsbredirTransfer *transfer, uint8_t status,
+		     VmcSpan data, size_t actual)
 {
 	uint8_t first = data.len ? data.data[0] : 0;
 

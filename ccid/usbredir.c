@@ -26,7 +26,7 @@
  * as much as this. */
 #define READ_AHEAD 4096u
 
-#define CONTROL_PACKET 64u /* endpoint 0, both speeds: USB 2.0, 5.5.3 */
+#define CONTROL_PACKET 64u  /* endpoint 0, both speeds: USB 2.0, 5.5.3 */
 #define PACKET_TOLD_MAX 64u /* of the other endpoints, see send_ep_info() */
 
 static void free_data(CcidUsbredir *usbredir, uint8_t *data, int len)
@@ -78,7 +78,8 @@ static void announce(CcidUsbredir *usbredir)
 {
 	const UsbDeviceInfo *info = usb_device_info(usbredir->device);
 	struct usb_redir_device_connect_header header = {
-		.speed = info->speed == USB_SPEED_HIGH ? usb_redir_speed_high : usb_redir_speed_full,
+		.speed =
+			info->speed == USB_SPEED_HIGH ? usb_redir_speed_high : usb_redir_speed_full,
 		.device_class = info->device_class,
 		.device_subclass = info->device_subclass,
 		.device_protocol = info->device_protocol,
@@ -132,7 +133,8 @@ static void request(CcidUsbredir *usbredir, UsbredirTransfer *transfer, const Us
 	usb_device_control(usbredir->device, transfer->id, setup, vmc_span(NULL, 0));
 }
 
-static void on_set_configuration(void *priv, uint64_t id, struct usb_redir_set_configuration_header *header)
+static void on_set_configuration(void *priv, uint64_t id,
+				 struct usb_redir_set_configuration_header *header)
 {
 	CcidUsbredir *usbredir = priv;
 	UsbSetup setup = { .request = 0x09, .value = header->configuration };
@@ -151,10 +153,12 @@ static void on_get_configuration(void *priv, uint64_t id)
 	UsbSetup setup = { .request_type = 0x80, .request = 0x08, .length = 1 };
 
 	if (ready(usbredir))
-		request(usbredir, usbredir_transfer_new(usbredir, USBREDIR_GET_CONFIGURATION, id), &setup);
+		request(usbredir, usbredir_transfer_new(usbredir, USBREDIR_GET_CONFIGURATION, id),
+			&setup);
 }
 
-static void on_set_alt_setting(void *priv, uint64_t id, struct usb_redir_set_alt_setting_header *header)
+static void on_set_alt_setting(void *priv, uint64_t id,
+			       struct usb_redir_set_alt_setting_header *header)
 {
 	CcidUsbredir *usbredir = priv;
 	UsbSetup setup = {
@@ -172,10 +176,13 @@ static void on_set_alt_setting(void *priv, uint64_t id, struct usb_redir_set_alt
 	request(usbredir, transfer, &setup);
 }
 
-static void on_get_alt_setting(void *priv, uint64_t id, struct usb_redir_get_alt_setting_header *header)
+static void on_get_alt_setting(void *priv, uint64_t id,
+			       struct usb_redir_get_alt_setting_header *header)
 {
 	CcidUsbredir *usbredir = priv;
-	UsbSetup setup = { .request_type = 0x81, .request = 0x0A, .index = header->interface, .length = 1 };
+	UsbSetup setup = {
+		.request_type = 0x81, .request = 0x0A, .index = header->interface, .length = 1
+	};
 	UsbredirTransfer *transfer;
 
 	if (!ready(usbredir))
@@ -186,21 +193,23 @@ static void on_get_alt_setting(void *priv, uint64_t id, struct usb_redir_get_alt
 }
 
 static void on_start_interrupt(void *priv, uint64_t id,
-                               struct usb_redir_start_interrupt_receiving_header *header)
+			       struct usb_redir_start_interrupt_receiving_header *header)
 {
 	CcidUsbredir *usbredir = priv;
 	const UsbEndpoint *endpoint = usbredir_endpoint(usbredir, header->endpoint);
-	bool right = endpoint && endpoint->type == USB_ENDPOINT_INTERRUPT && (header->endpoint & 0x80u);
+	bool right =
+		endpoint && endpoint->type == USB_ENDPOINT_INTERRUPT && (header->endpoint & 0x80u);
 
 	if (!ready(usbredir))
 		return;
-	usbredir_answer_receiving(usbredir, id, header->endpoint, right ? usb_redir_success : usb_redir_inval);
+	usbredir_answer_receiving(usbredir, id, header->endpoint,
+				  right ? usb_redir_success : usb_redir_inval);
 	if (right)
 		usbredir_receive(usbredir, header->endpoint);
 }
 
 static void on_stop_interrupt(void *priv, uint64_t id,
-                              struct usb_redir_stop_interrupt_receiving_header *header)
+			      struct usb_redir_stop_interrupt_receiving_header *header)
 {
 	CcidUsbredir *usbredir = priv;
 
@@ -236,28 +245,32 @@ static void on_stop_iso(void *priv, uint64_t id, struct usb_redir_stop_iso_strea
 		usbredirparser_send_iso_stream_status(usbredir->parser, id, &status);
 }
 
-static void on_alloc_streams(void *priv, uint64_t id, struct usb_redir_alloc_bulk_streams_header *header)
+static void on_alloc_streams(void *priv, uint64_t id,
+			     struct usb_redir_alloc_bulk_streams_header *header)
 {
 	(void)id;
 	(void)header;
 	give_up(priv, "it asked for bulk streams, which were not offered");
 }
 
-static void on_free_streams(void *priv, uint64_t id, struct usb_redir_free_bulk_streams_header *header)
+static void on_free_streams(void *priv, uint64_t id,
+			    struct usb_redir_free_bulk_streams_header *header)
 {
 	(void)id;
 	(void)header;
 	give_up(priv, "it freed bulk streams, which were not offered");
 }
 
-static void on_start_bulk(void *priv, uint64_t id, struct usb_redir_start_bulk_receiving_header *header)
+static void on_start_bulk(void *priv, uint64_t id,
+			  struct usb_redir_start_bulk_receiving_header *header)
 {
 	(void)id;
 	(void)header;
 	give_up(priv, "it asked for bulk receiving, which was not offered");
 }
 
-static void on_stop_bulk(void *priv, uint64_t id, struct usb_redir_stop_bulk_receiving_header *header)
+static void on_stop_bulk(void *priv, uint64_t id,
+			 struct usb_redir_stop_bulk_receiving_header *header)
 {
 	(void)id;
 	(void)header;
@@ -278,8 +291,9 @@ static void on_filter_reject(void *priv)
 {
 	CcidUsbredir *usbredir = priv;
 
-	g_message("usbredir: the peer on %s does not want the device (its filter, or no port of its speed)",
-	          vmc_chardev_describe(usbredir->chardev));
+	g_message(
+		"usbredir: the peer on %s does not want the device (its filter, or no port of its speed)",
+		vmc_chardev_describe(usbredir->chardev));
 	usb_device_reset(usbredir->device);
 }
 
@@ -296,8 +310,8 @@ static void on_disconnect_ack(void *priv)
 	(void)priv;
 }
 
-static void on_control(void *priv, uint64_t id, struct usb_redir_control_packet_header *header, uint8_t *data,
-                       int len)
+static void on_control(void *priv, uint64_t id, struct usb_redir_control_packet_header *header,
+		       uint8_t *data, int len)
 {
 	CcidUsbredir *usbredir = priv;
 	UsbSetup setup = {
@@ -318,7 +332,8 @@ static void on_control(void *priv, uint64_t id, struct usb_redir_control_packet_
 	} else {
 		transfer = usbredir_transfer_new(usbredir, USBREDIR_CONTROL, id);
 		transfer->control = *header;
-		usb_device_control(usbredir->device, transfer->id, &setup, vmc_span(data, (size_t)len));
+		usb_device_control(usbredir->device, transfer->id, &setup,
+				   vmc_span(data, (size_t)len));
 	}
 	free_data(usbredir, data, len);
 }
@@ -345,7 +360,8 @@ static uint8_t refusal(CcidUsbredir *usbredir, uint8_t address, UsbEndpointType 
 	return usb_redir_success;
 }
 
-static void on_bulk(void *priv, uint64_t id, struct usb_redir_bulk_packet_header *header, uint8_t *data, int len)
+static void on_bulk(void *priv, uint64_t id, struct usb_redir_bulk_packet_header *header,
+		    uint8_t *data, int len)
 {
 	CcidUsbredir *usbredir = priv;
 	uint8_t address = header->endpoint, status = refusal(usbredir, address, USB_ENDPOINT_BULK);
@@ -360,14 +376,17 @@ static void on_bulk(void *priv, uint64_t id, struct usb_redir_bulk_packet_header
 		transfer = usbredir_transfer_new(usbredir, USBREDIR_BULK, id);
 		transfer->bulk = *header;
 		if (address & 0x80u)
-			usb_device_in(usbredir->device, transfer->id, address, bulk_length(usbredir, header));
+			usb_device_in(usbredir->device, transfer->id, address,
+				      bulk_length(usbredir, header));
 		else
-			usb_device_out(usbredir->device, transfer->id, address, vmc_span(data, (size_t)len));
+			usb_device_out(usbredir->device, transfer->id, address,
+				       vmc_span(data, (size_t)len));
 	}
 	free_data(usbredir, data, len);
 }
 
-static void on_iso(void *priv, uint64_t id, struct usb_redir_iso_packet_header *header, uint8_t *data, int len)
+static void on_iso(void *priv, uint64_t id, struct usb_redir_iso_packet_header *header,
+		   uint8_t *data, int len)
 {
 	CcidUsbredir *usbredir = priv;
 	struct usb_redir_iso_stream_status_header status = {
@@ -380,12 +399,16 @@ static void on_iso(void *priv, uint64_t id, struct usb_redir_iso_packet_header *
 	free_data(usbredir, data, len);
 }
 
-static void on_interrupt_out(void *priv, uint64_t id, struct usb_redir_interrupt_packet_header *header,
-                             uint8_t *data, int len)
+static void on_interrupt_out(void *priv, uint64_t id,
+			     struct usb_redir_interrupt_packet_header *header, uint8_t *data,
+			     int len)
 {
 	CcidUsbredir *usbredir = priv;
-	uint8_t address = header->endpoint, status = refusal(usbredir, address, USB_ENDPOINT_INTERRUPT);
-	UsbredirTransfer refused = { .kind = USBREDIR_INTERRUPT_OUT, .peer_id = id, .interrupt = *header };
+	uint8_t address = header->endpoint,
+		status = refusal(usbredir, address, USB_ENDPOINT_INTERRUPT);
+	UsbredirTransfer refused = { .kind = USBREDIR_INTERRUPT_OUT,
+				     .peer_id = id,
+				     .interrupt = *header };
 	UsbredirTransfer *transfer;
 
 	if (!ready(usbredir)) {
@@ -395,7 +418,8 @@ static void on_interrupt_out(void *priv, uint64_t id, struct usb_redir_interrupt
 	} else {
 		transfer = usbredir_transfer_new(usbredir, USBREDIR_INTERRUPT_OUT, id);
 		transfer->interrupt = *header;
-		usb_device_out(usbredir->device, transfer->id, address, vmc_span(data, (size_t)len));
+		usb_device_out(usbredir->device, transfer->id, address,
+			       vmc_span(data, (size_t)len));
 	}
 	free_data(usbredir, data, len);
 }
@@ -431,7 +455,8 @@ static bool guard(CcidUsbredir *usbredir, VmcSpan bytes)
 	uint32_t type;
 
 	while (bytes.len > 0) {
-		size_t n = usbredir->body_left > 0 ? usbredir->body_left : want - usbredir->header_have;
+		size_t n = usbredir->body_left > 0 ? usbredir->body_left :
+						     want - usbredir->header_have;
 
 		n = MIN(n, bytes.len);
 		vmc_span_take(&bytes, n, &part);
@@ -445,7 +470,8 @@ static bool guard(CcidUsbredir *usbredir, VmcSpan bytes)
 			continue;
 		usbredir->header_have = 0;
 		header = vmc_span(usbredir->header, want);
-		if (!vmc_span_u32le(&header, &type) || !vmc_span_u32le(&header, &usbredir->body_left) ||
+		if (!vmc_span_u32le(&header, &type) ||
+		    !vmc_span_u32le(&header, &usbredir->body_left) ||
 		    usbredir->body_left > PACKET_MAX)
 			return false;
 	}
@@ -554,7 +580,7 @@ static void on_opened(void *user)
 	usbredirparser_caps_set_cap(caps, usb_redir_cap_64bits_ids);
 	usbredirparser_caps_set_cap(caps, usb_redir_cap_32bits_bulk_length);
 	usbredirparser_init(usbredir->parser, VERSION, caps, USB_REDIR_CAPS_SIZE,
-	                    usbredirparser_fl_usb_host | usbredirparser_fl_write_cb_owns_buffer);
+			    usbredirparser_fl_usb_host | usbredirparser_fl_write_cb_owns_buffer);
 	usbredir_flush(usbredir);
 }
 
@@ -604,7 +630,7 @@ static void on_readable(void *user)
 	if (!usbredir->broken)
 		return;
 	g_message("usbredir: dropping the peer on %s: %s", vmc_chardev_describe(usbredir->chardev),
-	          usbredir->broken);
+		  usbredir->broken);
 	because = g_strdup_printf("not a usbredir peer: %s", usbredir->broken);
 	vmc_chardev_disconnect(usbredir->chardev, false, because);
 }
@@ -642,14 +668,15 @@ CcidUsbredir *ccid_usbredir_new(VmcChardev *chardev, UsbDevice *device, GError *
 	g_queue_init(&usbredir->transfers);
 	vmc_buf_init(&usbredir->in, READ_AHEAD);
 	if (!usb_device_attach(device, &usbredir_device_events, usbredir)) {
-		g_set_error(error, G_IO_ERROR, G_IO_ERROR_BUSY, "the device is attached elsewhere already");
+		g_set_error(error, G_IO_ERROR, G_IO_ERROR_BUSY,
+			    "the device is attached elsewhere already");
 		g_free(usbredir);
 		return NULL;
 	}
 	if (!vmc_chardev_set_user(chardev, &chardev_events, usbredir)) {
 		usb_device_attach(device, NULL, NULL);
-		g_set_error(error, G_IO_ERROR, G_IO_ERROR_BUSY, "char device \"%s\" has a user already",
-		            vmc_chardev_id(chardev));
+		g_set_error(error, G_IO_ERROR, G_IO_ERROR_BUSY,
+			    "char device \"%s\" has a user already", vmc_chardev_id(chardev));
 		g_free(usbredir);
 		return NULL;
 	}

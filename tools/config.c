@@ -18,8 +18,8 @@ typedef struct Config {
 	const char *path;
 	unsigned line;
 	unsigned group_line; /* where `opts` began */
-	VmcOpts *opts; /* the group being read, or NULL */
-	bool chardev;  /* it is a chardev, not a device */
+	VmcOpts *opts;       /* the group being read, or NULL */
+	bool chardev;        /* it is a chardev, not a device */
 } Config;
 
 static bool fail(const Config *config, GError **error, const char *text)
@@ -71,10 +71,12 @@ static bool begin_group(Config *config, char *text, GError **error)
 		*space = '\0';
 		id = unquote(g_strstrip(space + 1));
 		if (id == NULL)
-			return fail(config, error, "the id of a group stands in quotes: [device \"id\"]");
+			return fail(config, error,
+				    "the id of a group stands in quotes: [device \"id\"]");
 	}
 	if (strcmp(text, "chardev") != 0 && strcmp(text, "device") != 0)
-		return fail(config, error, "unknown group; there are: [chardev \"ID\"], [device \"ID\"]");
+		return fail(config, error,
+			    "unknown group; there are: [chardev \"ID\"], [device \"ID\"]");
 	config->chardev = strcmp(text, "chardev") == 0;
 	config->group_line = config->line;
 	config->opts = vmc_opts_new(config->chardev ? "[chardev]" : "[device]");
@@ -87,7 +89,8 @@ static bool read_key(Config *config, char *text, GError **error)
 	g_autofree char *value = NULL;
 
 	if (config->opts == NULL)
-		return fail(config, error, "a key before any group; begin with [chardev \"ID\"] or [device]");
+		return fail(config, error,
+			    "a key before any group; begin with [chardev \"ID\"] or [device]");
 	if (equals != NULL) {
 		*equals = '\0';
 		value = unquote(g_strstrip(equals + 1));

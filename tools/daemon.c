@@ -93,9 +93,10 @@ bool daemon_write_pidfile(const char *path, GError **error)
 		return set_error_errno(error, what);
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 		close(fd);
-		g_set_error(error, G_IO_ERROR, G_IO_ERROR_BUSY,
-			    "-pidfile %s: another vscardd holds it; stop that one or name another file",
-			    path);
+		g_set_error(
+			error, G_IO_ERROR, G_IO_ERROR_BUSY,
+			"-pidfile %s: another vscardd holds it; stop that one or name another file",
+			path);
 		return false;
 	}
 	if (ftruncate(fd, 0) < 0 || write(fd, text, len) != (ssize_t)len) {

@@ -23,7 +23,8 @@ typedef struct UsbredirState {
 } UsbredirState;
 
 static const VmcOptDesc usbredir_options[] = {
-	{ "chardev", VMC_OPT_STRING, 0, 0, "chardev that the usbredir peer is on, such as QEMU's usb-redir" },
+	{ "chardev", VMC_OPT_STRING, 0, 0,
+	  "chardev that the usbredir peer is on, such as QEMU's usb-redir" },
 	{ 0 },
 };
 
@@ -82,7 +83,8 @@ typedef struct UsbCcidState {
 } UsbCcidState;
 
 static const VmcOptDesc usb_ccid_options[] = {
-	{ "bus", VMC_OPT_STRING, 0, 0, "bus of an attach point, ID.0; the one there is if not given" },
+	{ "bus", VMC_OPT_STRING, 0, 0,
+	  "bus of an attach point, ID.0; the one there is if not given" },
 	{ "vendorid", VMC_OPT_NUMBER, 1, 0xffff, "idVendor" },
 	{ "productid", VMC_OPT_NUMBER, 1, 0xffff, "idProduct" },
 	/* A string descriptor holds 126 UTF-16 units (USB 2.0, 9.6.7). */
@@ -105,11 +107,12 @@ static bool usb_ccid_create(Machine *machine, Device *device, GError **error)
 		.product_id = (uint16_t)vmc_opts_number(device->opts, "productid", 0),
 		.serial = vmc_opts_get(device->opts, "serial"),
 	};
-	Device *bus = machine_bus(machine, device->opts, DEVICE_ATTACH, attach_has_room,
-				  "add an attach point for it: "
-				  "-chardev socket,id=usb0,path=PATH,server=on,wait=off "
-				  "-device usbredir,chardev=usb0, or -usb for one at a default place",
-				  error);
+	Device *bus =
+		machine_bus(machine, device->opts, DEVICE_ATTACH, attach_has_room,
+			    "add an attach point for it: "
+			    "-chardev socket,id=usb0,path=PATH,server=on,wait=off "
+			    "-device usbredir,chardev=usb0, or -usb for one at a default place",
+			    error);
 	UsbredirState *attach;
 	UsbCcidState *state;
 
@@ -174,7 +177,8 @@ typedef struct PassthruState {
 } PassthruState;
 
 static const VmcOptDesc passthru_options[] = {
-	{ "chardev", VMC_OPT_STRING, 0, 0, "chardev that the VSCard peer is on, such as vscclient" },
+	{ "chardev", VMC_OPT_STRING, 0, 0,
+	  "chardev that the VSCard peer is on, such as vscclient" },
 	{ "bus", VMC_OPT_STRING, 0, 0, "bus of a reader, ID.0; the first with room if not given" },
 	{ "debug", VMC_OPT_NUMBER, 0, 4, "taken as QEMU takes it; use -d vscard,messages,apdu" },
 	{ 0 },
@@ -227,11 +231,13 @@ typedef struct EmulatedState {
 } EmulatedState;
 
 static const VmcOptDesc emulated_options[] = {
-	{ "backend", VMC_OPT_STRING, 0, 0, "nss-emulated (default): the cards of NSS's modules; certificates: cert1 to cert3 of db" },
+	{ "backend", VMC_OPT_STRING, 0, 0,
+	  "nss-emulated (default): the cards of NSS's modules; certificates: cert1 to cert3 of db" },
 	{ "cert1", VMC_OPT_STRING, 0, 0, "nickname of a certificate in db" },
 	{ "cert2", VMC_OPT_STRING, 0, 0, "nickname of a certificate in db" },
 	{ "cert3", VMC_OPT_STRING, 0, 0, "nickname of a certificate in db" },
-	{ "db", VMC_OPT_STRING, 0, 0, "folder of the NSS database; NSS's own default if not given" },
+	{ "db", VMC_OPT_STRING, 0, 0,
+	  "folder of the NSS database; NSS's own default if not given" },
 	{ "bus", VMC_OPT_STRING, 0, 0, "bus of a reader, ID.0; the first with room if not given" },
 	{ "debug", VMC_OPT_NUMBER, 0, 4, "taken as QEMU takes it; use -d ccid,vscard" },
 	{ 0 },
@@ -242,7 +248,8 @@ static void emulated_reader_added(void *user, VscCard *card)
 	EmulatedState *state = user;
 
 	if (state->card != NULL) {
-		g_message("one slot only: the card reader '%s' finds no place", vsc_card_name(card));
+		g_message("one slot only: the card reader '%s' finds no place",
+			  vsc_card_name(card));
 		return;
 	}
 	state->card = card;
@@ -277,7 +284,8 @@ static char *certificates_options(Device *device, GError **error)
 		if (certs[i] == NULL) {
 			vmc_opts_set_error(device->opts, error, VMC_OPTS_ERROR_MISSING,
 					   "cert%d is missing; backend=certificates wants cert1=, "
-					   "cert2= and cert3=", i + 1);
+					   "cert2= and cert3=",
+					   i + 1);
 			return NULL;
 		}
 	}
@@ -326,8 +334,8 @@ static bool emulated_create(Machine *machine, Device *device, GError **error)
 	state = g_new0(EmulatedState, 1);
 	state->reader = reader;
 	device->state = state;
-	state->cacard = vsc_cacard_new(options[0] != '\0' ? options : NULL, &emulated_events, state,
-				       error);
+	state->cacard =
+		vsc_cacard_new(options[0] != '\0' ? options : NULL, &emulated_events, state, error);
 	if (state->cacard == NULL) {
 		g_prefix_error(error, "%s: ", vmc_opts_text(device->opts));
 		return false;

@@ -49,7 +49,8 @@ static void write_trace(const char *line)
 static bool wants_debug(const char *domain)
 {
 	for (size_t i = 0; i < G_N_ELEMENTS(items); i++) {
-		if (enabled[i] && items[i].domain != NULL && g_strcmp0(items[i].domain, domain) == 0)
+		if (enabled[i] && items[i].domain != NULL &&
+		    g_strcmp0(items[i].domain, domain) == 0)
 			return true;
 	}
 	return false;
@@ -85,7 +86,8 @@ bool log_enable(const char *list, GError **error)
 		}
 		if (!found) {
 			g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
-				    "-d %s: unknown item '%s'; `-d help` lists the items", list, *name);
+				    "-d %s: unknown item '%s'; `-d help` lists the items", list,
+				    *name);
 			return false;
 		}
 	}

@@ -91,15 +91,16 @@ bool machine_add_chardev(Machine *machine, VmcOpts *opts, GError **error)
 
 	g_ptr_array_add(machine->chardev_opts, opts);
 	if (id == NULL) {
-		vmc_opts_set_error(opts, error, VMC_OPTS_ERROR_MISSING,
-				   "id is missing; add id=NAME, so that a -device can say chardev=NAME");
+		vmc_opts_set_error(
+			opts, error, VMC_OPTS_ERROR_MISSING,
+			"id is missing; add id=NAME, so that a -device can say chardev=NAME");
 		return false;
 	}
 	for (guint i = 0; i + 1 < machine->chardev_opts->len; i++) {
 		if (strcmp(vmc_opts_get(machine->chardev_opts->pdata[i], "id"), id) == 0) {
-			vmc_opts_set_error(opts, error, VMC_OPTS_ERROR_REPEATED,
-					   "there is a chardev '%s' already; give this one another id",
-					   id);
+			vmc_opts_set_error(
+				opts, error, VMC_OPTS_ERROR_REPEATED,
+				"there is a chardev '%s' already; give this one another id", id);
 			return false;
 		}
 	}
@@ -315,8 +316,9 @@ bool machine_start(Machine *machine, GError **error)
 	if (!start_chardevs(machine, error))
 		return false;
 	if (!has_rank(machine, DEVICE_READER)) {
-		g_set_error(error, MACHINE_ERROR, MACHINE_ERROR_INCOMPLETE,
-			    "nothing to serve: add a reader, such as -device usb-ccid (see --help)");
+		g_set_error(
+			error, MACHINE_ERROR, MACHINE_ERROR_INCOMPLETE,
+			"nothing to serve: add a reader, such as -device usb-ccid (see --help)");
 		return false;
 	}
 	for (int rank = 0; rank < DEVICE_RANKS; rank++) {

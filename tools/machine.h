@@ -18,8 +18,8 @@
 GQuark machine_error_quark(void);
 
 typedef enum MachineError {
-	MACHINE_ERROR_REFERENCE, /* a chardev, bus or id that is not there, or is taken */
-	MACHINE_ERROR_INCOMPLETE,/* nothing to serve, or a device with no place to go */
+	MACHINE_ERROR_REFERENCE,  /* a chardev, bus or id that is not there, or is taken */
+	MACHINE_ERROR_INCOMPLETE, /* nothing to serve, or a device with no place to go */
 } MachineError;
 
 typedef struct Machine Machine;

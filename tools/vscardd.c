@@ -31,7 +31,7 @@ typedef struct Appliance {
 typedef enum Next { NEXT_GO_ON, NEXT_EXIT, NEXT_FAIL } Next;
 
 typedef struct Option {
-	const char *name; /* without dashes: -name and --name are the same */
+	const char *name;     /* without dashes: -name and --name are the same */
 	const char *argument; /* what it takes, or NULL for none */
 	const char *help;
 	Next (*take)(Appliance *appliance, const char *argument, GError **error);
@@ -57,7 +57,8 @@ static Next take_chardev(Appliance *appliance, const char *argument, GError **er
 	if (opts == NULL)
 		return NEXT_FAIL;
 	if (vmc_opts_wants_help(opts))
-		return vmc_chardev_help(vmc_opts_get(opts, "backend"), error) ? NEXT_EXIT : NEXT_FAIL;
+		return vmc_chardev_help(vmc_opts_get(opts, "backend"), error) ? NEXT_EXIT :
+										NEXT_FAIL;
 	return next_if(machine_add_chardev(appliance->machine, g_steal_pointer(&opts), error));
 }
 
@@ -146,8 +147,10 @@ static Next take_version(Appliance *appliance, const char *argument, GError **er
 static Next take_help(Appliance *appliance, const char *argument, GError **error);
 
 static const Option options[] = {
-	{ "chardev", "BACKEND,id=ID[,KEY=VALUE...]", "add a char device; `-chardev help` lists backends", take_chardev },
-	{ "device", "DRIVER[,KEY=VALUE...]", "add a device; `-device help` lists drivers", take_device },
+	{ "chardev", "BACKEND,id=ID[,KEY=VALUE...]",
+	  "add a char device; `-chardev help` lists backends", take_chardev },
+	{ "device", "DRIVER[,KEY=VALUE...]", "add a device; `-device help` lists drivers",
+	  take_device },
 	{ "usb", NULL, "make an attach point at a default place if none is given", take_usb },
 	{ "readconfig", "FILE", "read chardevs and devices from a config file", take_readconfig },
 	{ "d", "ITEM[,...]", "log these items; `-d help` lists them", take_log_items },

@@ -10,7 +10,7 @@
 #include "tools/vscclient-say.h"
 
 typedef enum Lent {
-	LENT_NOT,     /* there is no host, or it has not answered */
+	LENT_NOT, /* there is no host, or it has not answered */
 	LENT_TAKEN,
 	LENT_REFUSED,
 } Lent;
@@ -175,8 +175,9 @@ void client_cards_list(const ClientCards *cards)
 
 		if (reader->card == NULL)
 			continue;
-		answer("%3u  %-7s  %-8s  %s", i, vsc_card_present(reader->card) ? "card" : "no card",
-		       lent[reader->lent], vsc_card_name(reader->card));
+		answer("%3u  %-7s  %-8s  %s", i,
+		       vsc_card_present(reader->card) ? "card" : "no card", lent[reader->lent],
+		       vsc_card_name(reader->card));
 		any = true;
 	}
 	if (!any)

@@ -22,7 +22,7 @@ struct ClientCommands {
 	ClientCards *cards;
 	guint selected;
 	bool prompt;
-	bool ending;  /* `exit` was there: the rest of the input is not for us */
+	bool ending; /* `exit` was there: the rest of the input is not for us */
 	bool too_long;
 	char line[LINE_MAX_LENGTH];
 	size_t len;
@@ -232,8 +232,8 @@ ClientCommands *client_commands_new(int fd, ClientCards *cards, bool prompt,
 	commands->prompt = prompt;
 	commands->on_exit = on_exit;
 	commands->user = user;
-	commands->source = g_unix_fd_add(fd, G_IO_IN | G_IO_HUP | G_IO_ERR | G_IO_NVAL, on_input,
-					 commands);
+	commands->source =
+		g_unix_fd_add(fd, G_IO_IN | G_IO_HUP | G_IO_ERR | G_IO_NVAL, on_input, commands);
 	if (prompt)
 		printf("> ");
 	fflush(stdout);

@@ -142,13 +142,18 @@ static const Option table[] = {
 	{ 0, "nssdb", "DIR", "NSS certificate database of the card", take_db },
 	{ 'c', "cert", "NAME", "certificate for the card, up to 10, in their order", take_cert },
 	{ 0, "reader-name", "NAME", "what the reader is called (Virtual Reader)", take_reader },
-	{ 'e', NULL, "ARGS", "cards as libcacard's options write them: db=\"DIR\" use_hw=no "
-	  "soft=(,READER,CAC,,CERT,...)", take_emul },
-	{ 'p', NULL, NULL, "real cards of the local pcscd, passed through by libcacard", take_passthru },
-	{ 0, "reconnect", "[SECONDS]", "connect again when refused or cut off, first after SECONDS "
-	  "(3), then less often", take_reconnect },
-	{ 0, "trace", "LEVEL", "1: say events, 2: also messages, 3: also command headers; never data",
-	  take_trace },
+	{ 'e', NULL, "ARGS",
+	  "cards as libcacard's options write them: db=\"DIR\" use_hw=no "
+	  "soft=(,READER,CAC,,CERT,...)",
+	  take_emul },
+	{ 'p', NULL, NULL, "real cards of the local pcscd, passed through by libcacard",
+	  take_passthru },
+	{ 0, "reconnect", "[SECONDS]",
+	  "connect again when refused or cut off, first after SECONDS "
+	  "(3), then less often",
+	  take_reconnect },
+	{ 0, "trace", "LEVEL",
+	  "1: say events, 2: also messages, 3: also command headers; never data", take_trace },
 	{ 'd', NULL, "LEVEL", "the same; levels over 3 are 3", take_debug },
 	{ 'h', "help", NULL, "say this and exit", take_help },
 	{ 0, "version", NULL, "say the version and exit", take_version },
@@ -224,8 +229,10 @@ static bool take_address(ClientOptions *options, int n, char **words, GError **e
 	if (n == 0)
 		return bad(error, "no address is given: " ADDRESSES);
 	if (has_stray_seconds(options, n, words))
-		return bad(error, "'%s' stands before the address; seconds are written "
-				  "--reconnect=SECONDS", words[0]);
+		return bad(error,
+			   "'%s' stands before the address; seconds are written "
+			   "--reconnect=SECONDS",
+			   words[0]);
 	if (n > 2)
 		return bad(error, "'%s' is one word too many after the address", words[2]);
 	if (n == 2) {

@@ -34,9 +34,9 @@ typedef enum ClientAction {
 
 typedef struct ClientOptions {
 	ClientAction action;
-	char *cards;        /* a vcard_emul_options string; NULL: libcacard's default */
-	char *host, *port;  /* TCP, */
-	char *path;         /* or UNIX */
+	char *cards;       /* a vcard_emul_options string; NULL: libcacard's default */
+	char *host, *port; /* TCP, */
+	char *path;        /* or UNIX */
 	bool abstract;
 	unsigned reconnect; /* seconds to the first new attempt; 0: never */
 	int trace;          /* a level of vsc_link_set_trace() */

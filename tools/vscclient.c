@@ -38,7 +38,7 @@ typedef struct Client {
 	VscClientLink *link;
 	guint answer_timer;   /* 0: no Init waits for its answer */
 	guint commands_timer; /* 0: not begun, or commands are read */
-	bool ending; /* the farewell is said */
+	bool ending;          /* the farewell is said */
 	ClientExit exit;
 } Client;
 

@@ -29,15 +29,15 @@ struct VmcChardev {
 	const VmcChardevEvents *events; /* NULL: no user */
 	void *user;
 	VmcChardevState state;
-	bool told;       /* the user knows of this conversation */
+	bool told; /* the user knows of this conversation */
 	bool paused;
-	bool high;       /* `writable` is owed */
-	bool reading;    /* what the backend was last asked for */
+	bool high;    /* `writable` is owed */
+	bool reading; /* what the backend was last asked for */
 	bool writing;
-	unsigned due;    /* events to tell from the loop */
-	unsigned busy;   /* depth of events being told: no free inside */
-	size_t budget;   /* bytes this `readable` may still hand out */
-	guint deferred;  /* source ids; 0: none */
+	unsigned due;   /* events to tell from the loop */
+	unsigned busy;  /* depth of events being told: no free inside */
+	size_t budget;  /* bytes this `readable` may still hand out */
+	guint deferred; /* source ids; 0: none */
 	guint timer;
 	GError *reason;  /* why the conversation ends */
 	GError *failure; /* last attempt's, not told yet */

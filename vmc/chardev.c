@@ -636,7 +636,8 @@ bool vmc_chardev_never_reads(const VmcChardev *chardev)
 void vmc_chardev_emit_failed(VmcChardev *chardev, GError *reason, unsigned again)
 {
 	g_clear_error(&chardev->failure);
-	g_debug("chardev %s: %s; next attempt in %u ms (0: none)", chardev->id, reason->message, again);
+	g_debug("chardev %s: %s; next attempt in %u ms (0: none)", chardev->id, reason->message,
+		again);
 	chardev->failure = reason;
 	chardev->again = again;
 	defer(chardev, DUE_FAILED);

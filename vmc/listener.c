@@ -218,8 +218,8 @@ static bool is_stale(GSocketAddress *address)
 }
 
 /* Makes way at a path. False with `error` if what is there is not ours to take. */
-static bool clear_path(const VmcSocketConfig *config, GSocketAddress *address,
-		       const VmcOpts *opts, GError **error)
+static bool clear_path(const VmcSocketConfig *config, GSocketAddress *address, const VmcOpts *opts,
+		       GError **error)
 {
 	struct stat st;
 

@@ -85,8 +85,8 @@ static char *shown(const char *text, size_t most)
 	return valid;
 }
 
-void vmc_opts_set_error(const VmcOpts *opts, GError **error, VmcOptsError code,
-			const char *format, ...)
+void vmc_opts_set_error(const VmcOpts *opts, GError **error, VmcOptsError code, const char *format,
+			...)
 {
 	g_autofree char *text = NULL;
 	g_autofree char *message = NULL;
@@ -109,8 +109,8 @@ static void set_value_error(const VmcOpts *opts, GError **error, const Pair *pai
 {
 	g_autofree char *value = shown(pair->value, VALUE_SHOWN);
 
-	vmc_opts_set_error(opts, error, VMC_OPTS_ERROR_VALUE, "bad value '%s' for '%s': %s",
-			   value, pair->key, allowed);
+	vmc_opts_set_error(opts, error, VMC_OPTS_ERROR_VALUE, "bad value '%s' for '%s': %s", value,
+			   pair->key, allowed);
 }
 
 /* ---- Taking an option string apart ---- */
@@ -143,13 +143,14 @@ static bool add(VmcOpts *opts, const char *key, const char *value, bool alone, G
 	Pair *pair;
 
 	if (key[0] == '\0') {
-		vmc_opts_set_error(opts, error, VMC_OPTS_ERROR_SYNTAX,
-				   "a key is empty; expected KEY=VALUE, separated by single commas");
+		vmc_opts_set_error(
+			opts, error, VMC_OPTS_ERROR_SYNTAX,
+			"a key is empty; expected KEY=VALUE, separated by single commas");
 		return false;
 	}
 	if (find(opts, key) != NULL) {
-		vmc_opts_set_error(opts, error, VMC_OPTS_ERROR_REPEATED,
-				   "key '%s' is given twice", seen);
+		vmc_opts_set_error(opts, error, VMC_OPTS_ERROR_REPEATED, "key '%s' is given twice",
+				   seen);
 		return false;
 	}
 	if (strcmp(key, "id") == 0 && (alone || !is_id(value))) {
@@ -157,7 +158,8 @@ static bool add(VmcOpts *opts, const char *key, const char *value, bool alone, G
 
 		vmc_opts_set_error(opts, error, VMC_OPTS_ERROR_SYNTAX,
 				   "bad id '%s': a letter first, then letters, digits, "
-				   "'-', '.', '_'", id);
+				   "'-', '.', '_'",
+				   id);
 		return false;
 	}
 
@@ -223,8 +225,7 @@ static bool take_implied(VmcOpts *opts, const char **at, GError **error)
 	return add(opts, opts->implied, value, false, error);
 }
 
-VmcOpts *vmc_opts_parse(const char *option, const char *text, const char *implied,
-			GError **error)
+VmcOpts *vmc_opts_parse(const char *option, const char *text, const char *implied, GError **error)
 {
 	g_autoptr(VmcOpts) opts = NULL;
 	const char *at = text;
@@ -331,8 +332,8 @@ static bool parse_number(const char *value, uint64_t min, uint64_t max, uint64_t
 	bool hex = value[0] == '0' && (value[1] == 'x' || value[1] == 'X');
 	guint64 number;
 
-	if (!g_ascii_string_to_unsigned(hex ? value + 2 : value, hex ? 16 : 10, min, max,
-					&number, NULL))
+	if (!g_ascii_string_to_unsigned(hex ? value + 2 : value, hex ? 16 : 10, min, max, &number,
+					NULL))
 		return false;
 	*out = number;
 	return true;
@@ -350,7 +351,8 @@ static bool check_length(const VmcOpts *opts, const Pair *pair, const VmcOptDesc
 	if (desc->max != 0 && len > desc->max) {
 		vmc_opts_set_error(opts, error, VMC_OPTS_ERROR_VALUE,
 				   "the value of '%s' is %zu bytes long: %" G_GUINT64_FORMAT
-				   " at most", pair->key, len, desc->max);
+				   " at most",
+				   pair->key, len, desc->max);
 		return false;
 	}
 	return true;

@@ -18,11 +18,11 @@
 GQuark vmc_opts_error_quark(void);
 
 typedef enum VmcOptsError {
-	VMC_OPTS_ERROR_SYNTAX,  /* empty key, no first value, bad id */
-	VMC_OPTS_ERROR_UNKNOWN, /* a key, backend or driver that is not known */
-	VMC_OPTS_ERROR_REPEATED,/* a key given twice */
-	VMC_OPTS_ERROR_VALUE,   /* a value out of what its key takes */
-	VMC_OPTS_ERROR_MISSING, /* a key that must be there is not */
+	VMC_OPTS_ERROR_SYNTAX,   /* empty key, no first value, bad id */
+	VMC_OPTS_ERROR_UNKNOWN,  /* a key, backend or driver that is not known */
+	VMC_OPTS_ERROR_REPEATED, /* a key given twice */
+	VMC_OPTS_ERROR_VALUE,    /* a value out of what its key takes */
+	VMC_OPTS_ERROR_MISSING,  /* a key that must be there is not */
 } VmcOptsError;
 
 typedef enum VmcOptType {
@@ -53,8 +53,7 @@ typedef struct VmcOpts VmcOpts;
  * keys and bad ids (letter first; letters, digits, '-', '.', '_' after) are
  * errors. NULL with `error` set in VMC_OPTS_ERROR. Free with vmc_opts_free().
  */
-VmcOpts *vmc_opts_parse(const char *option, const char *text, const char *implied,
-			GError **error);
+VmcOpts *vmc_opts_parse(const char *option, const char *text, const char *implied, GError **error);
 
 /* An empty set for config files: `option` is the name that errors give it. */
 VmcOpts *vmc_opts_new(const char *option);
@@ -96,8 +95,8 @@ const char *vmc_opts_text(const VmcOpts *opts);
 
 /* Sets `error` (VMC_OPTS_ERROR, `code`) to "<option text>: <message>": always
  * one line of valid UTF-8, whatever the user wrote, and long texts cut. */
-void vmc_opts_set_error(const VmcOpts *opts, GError **error, VmcOptsError code,
-			const char *format, ...) G_GNUC_PRINTF(4, 5);
+void vmc_opts_set_error(const VmcOpts *opts, GError **error, VmcOptsError code, const char *format,
+			...) G_GNUC_PRINTF(4, 5);
 
 /* Prints the table's keys with their help, a line each, to stdout. */
 void vmc_opts_print_table(const VmcOptDesc *table);

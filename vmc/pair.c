@@ -20,9 +20,9 @@ struct VmcPair {
 	VmcChardev base;
 	VmcPair *other; /* NULL: freed */
 	VmcBuf in;
-	bool gone;   /* the other end left this conversation; read the rest */
-	bool anew;   /* a user came: a conversation may start */
-	bool blocked;/* output waits for room in the other's input */
+	bool gone;    /* the other end left this conversation; read the rest */
+	bool anew;    /* a user came: a conversation may start */
+	bool blocked; /* output waits for room in the other's input */
 };
 
 static VmcPair *pair_of(VmcChardev *chardev)

@@ -83,7 +83,8 @@ static bool refuse_beside(const VmcOpts *opts, const char *main_key, const char 
 			continue;
 		vmc_opts_set_error(opts, error, VMC_OPTS_ERROR_VALUE,
 				   "'%s' does not go with '%s'; give host and port (TCP), "
-				   "path (UNIX) or fd", others[i], main_key);
+				   "path (UNIX) or fd",
+				   others[i], main_key);
 		return false;
 	}
 	return true;
@@ -91,7 +92,7 @@ static bool refuse_beside(const VmcOpts *opts, const char *main_key, const char 
 
 static bool read_kind(VmcSocketConfig *config, const VmcOpts *opts, GError **error)
 {
-	static const char *const not_fd[] = { "host", "port", "to",	  "ipv4",  "ipv6",
+	static const char *const not_fd[] = { "host", "port",     "to",    "ipv4",      "ipv6",
 					      "path", "abstract", "tight", "reconnect", NULL };
 	static const char *const not_unix[] = { "host", "port", "to", "ipv4", "ipv6", NULL };
 	static const char *const not_tcp[] = { "abstract", "tight", NULL };
@@ -120,8 +121,9 @@ static bool read_role(VmcSocketConfig *config, const VmcOpts *opts, GError **err
 	config->reconnect = (unsigned)vmc_opts_number(opts, "reconnect", 0);
 
 	if (config->server && vmc_opts_has(opts, "reconnect")) {
-		vmc_opts_set_error(opts, error, VMC_OPTS_ERROR_VALUE,
-				   "'reconnect' is for clients; a server waits for its client anyway");
+		vmc_opts_set_error(
+			opts, error, VMC_OPTS_ERROR_VALUE,
+			"'reconnect' is for clients; a server waits for its client anyway");
 		return false;
 	}
 	if (!config->server && vmc_opts_has(opts, "wait")) {
@@ -173,9 +175,10 @@ static bool read_port(VmcSocketConfig *config, const VmcOpts *opts, GError **err
 	/* A number that is out of range is not looked up. */
 	service = text[strspn(text, "0123456789")] != '\0' ? getservbyname(text, "tcp") : NULL;
 	if (service == NULL) {
-		vmc_opts_set_error(opts, error, VMC_OPTS_ERROR_VALUE,
-				   "bad value '%s' for 'port': a number from %u to 65535 or a service name",
-				   text, min);
+		vmc_opts_set_error(
+			opts, error, VMC_OPTS_ERROR_VALUE,
+			"bad value '%s' for 'port': a number from %u to 65535 or a service name",
+			text, min);
 		return false;
 	}
 	config->port = g_ntohs((uint16_t)service->s_port);
@@ -187,9 +190,10 @@ static bool read_to(VmcSocketConfig *config, const VmcOpts *opts, GError **error
 	uint64_t to = vmc_opts_number(opts, "to", config->port);
 
 	if (to < config->port || (config->port == 0 && to != 0)) {
-		vmc_opts_set_error(opts, error, VMC_OPTS_ERROR_VALUE,
-				   "bad value '%s' for 'to': a number from %u to 65535, with a port that is not 0",
-				   vmc_opts_get(opts, "to"), config->port);
+		vmc_opts_set_error(
+			opts, error, VMC_OPTS_ERROR_VALUE,
+			"bad value '%s' for 'to': a number from %u to 65535, with a port that is not 0",
+			vmc_opts_get(opts, "to"), config->port);
 		return false;
 	}
 	config->to = (uint16_t)to;
@@ -228,18 +232,20 @@ static bool read_host(VmcSocketConfig *config, const VmcOpts *opts, GError **err
 		config->host = g_strdup(host);
 
 	address = g_inet_address_new_from_string(config->host);
-	if (host[0] == '[' && (address == NULL ||
-			       g_inet_address_get_family(address) != G_SOCKET_FAMILY_IPV6)) {
-		vmc_opts_set_error(opts, error, VMC_OPTS_ERROR_VALUE,
-				   "bad value '%.80s' for 'host': between [ and ] an IPv6 address is expected",
-				   host);
+	if (host[0] == '[' &&
+	    (address == NULL || g_inet_address_get_family(address) != G_SOCKET_FAMILY_IPV6)) {
+		vmc_opts_set_error(
+			opts, error, VMC_OPTS_ERROR_VALUE,
+			"bad value '%.80s' for 'host': between [ and ] an IPv6 address is expected",
+			host);
 		return false;
 	}
-	if (address != NULL && !(g_inet_address_get_family(address) == G_SOCKET_FAMILY_IPV6 ?
-				 config->ipv6 : config->ipv4)) {
-		vmc_opts_set_error(opts, error, VMC_OPTS_ERROR_VALUE,
-				   "bad value '%s' for 'host': an address of the family that is off",
-				   host);
+	if (address != NULL &&
+	    !(g_inet_address_get_family(address) == G_SOCKET_FAMILY_IPV6 ? config->ipv6 :
+									   config->ipv4)) {
+		vmc_opts_set_error(
+			opts, error, VMC_OPTS_ERROR_VALUE,
+			"bad value '%s' for 'host': an address of the family that is off", host);
 		return false;
 	}
 	return true;
@@ -263,8 +269,9 @@ bool vmc_socket_config_read(VmcSocketConfig *config, const VmcOpts *opts, GError
 		config->tight = vmc_opts_bool(opts, "tight", true);
 		if (config->abstract || !vmc_opts_has(opts, "tight"))
 			return true;
-		vmc_opts_set_error(opts, error, VMC_OPTS_ERROR_VALUE,
-				   "'tight' is for abstract names; add abstract=on or leave it out");
+		vmc_opts_set_error(
+			opts, error, VMC_OPTS_ERROR_VALUE,
+			"'tight' is for abstract names; add abstract=on or leave it out");
 		return false;
 	case VMC_SOCKET_FD:
 		config->fd = (int)vmc_opts_number(opts, "fd", 0);

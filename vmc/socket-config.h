@@ -20,17 +20,17 @@ typedef enum VmcSocketKind {
 typedef struct VmcSocketConfig {
 	VmcSocketKind kind;
 	bool server;
-	bool wait;     /* server: for the first client */
+	bool wait; /* server: for the first client */
 	bool nodelay;
 	bool quickack;
-	bool ipv4;     /* TCP: families that may be used; one at least */
+	bool ipv4; /* TCP: families that may be used; one at least */
 	bool ipv6;
 	char *host;    /* TCP: name or bare address; "": any, servers only */
 	uint16_t port; /* TCP: 0, servers only: the system chooses */
 	uint16_t to;   /* TCP server: the last port to try */
 	char *path;    /* UNIX: path or abstract name */
 	bool abstract;
-	bool tight;    /* abstract name without padding */
+	bool tight; /* abstract name without padding */
 	int fd;
 	unsigned reconnect; /* seconds; 0: never */
 } VmcSocketConfig;

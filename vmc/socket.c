@@ -391,7 +391,8 @@ static gboolean on_client(GSocket *listening, GIOCondition condition G_GNUC_UNUS
 	stop_accepting(self);
 	if (sock == NULL) {
 		g_warning("%s: cannot accept a client: %s", self->base.describe, error->message);
-		self->accept_timer = g_timeout_add_seconds(ACCEPT_RETRY_SECONDS, accept_again, self);
+		self->accept_timer =
+			g_timeout_add_seconds(ACCEPT_RETRY_SECONDS, accept_again, self);
 		return G_SOURCE_REMOVE;
 	}
 	start_conversation(self, g_socket_connection_factory_create_connection(sock));
@@ -522,8 +523,8 @@ static void on_connected(GObject *object, GAsyncResult *result, void *data)
 
 		vmc_chardev_emit_failed(&self->base,
 					g_error_new(VMC_CHARDEV_ERROR, VMC_CHARDEV_ERROR_OPEN,
-						    "cannot connect to %s: %s",
-						    self->base.describe, plain_reason(error)),
+						    "cannot connect to %s: %s", self->base.describe,
+						    plain_reason(error)),
 					again);
 	}
 }
@@ -581,8 +582,8 @@ static bool adopt_fd(VmcSocket *self, const VmcOpts *opts, GError **error)
 		return false;
 	}
 	if (type != SOCK_STREAM) {
-		vmc_chardev_set_open_error(opts, error, "cannot use fd %d: it is not a stream socket",
-					   fd);
+		vmc_chardev_set_open_error(opts, error,
+					   "cannot use fd %d: it is not a stream socket", fd);
 		return false;
 	}
 	sock = g_socket_new_from_fd(fd, &problem);
@@ -600,9 +601,9 @@ static bool start_client(VmcSocket *self, const VmcOpts *opts, GError **error)
 {
 	if (self->config.kind == VMC_SOCKET_FD)
 		return adopt_fd(self, opts, error);
-	vmc_chardev_take_describe(&self->base,
-				  vmc_socket_config_describe(&self->config, self->config.host,
-							     self->config.port));
+	vmc_chardev_take_describe(
+		&self->base,
+		vmc_socket_config_describe(&self->config, self->config.host, self->config.port));
 	start_attempt(self);
 	return true;
 }

@@ -58,8 +58,8 @@ bool vmc_span_u32le(VmcSpan *span, uint32_t *out)
 
 	if (!vmc_span_take(span, 4, &b))
 		return false;
-	*out = (uint32_t)b.data[0] | (uint32_t)b.data[1] << 8 |
-	       (uint32_t)b.data[2] << 16 | (uint32_t)b.data[3] << 24;
+	*out = (uint32_t)b.data[0] | (uint32_t)b.data[1] << 8 | (uint32_t)b.data[2] << 16 |
+	       (uint32_t)b.data[3] << 24;
 	return true;
 }
 
@@ -69,8 +69,8 @@ bool vmc_span_u32be(VmcSpan *span, uint32_t *out)
 
 	if (!vmc_span_take(span, 4, &b))
 		return false;
-	*out = (uint32_t)b.data[0] << 24 | (uint32_t)b.data[1] << 16 |
-	       (uint32_t)b.data[2] << 8 | (uint32_t)b.data[3];
+	*out = (uint32_t)b.data[0] << 24 | (uint32_t)b.data[1] << 16 | (uint32_t)b.data[2] << 8 |
+	       (uint32_t)b.data[3];
 	return true;
 }
 

@@ -83,7 +83,7 @@ bool vsc_apdu_parse(VmcSpan bytes, VscApdu *apdu, const char **because)
 {
 	VmcSpan in = bytes;
 
-	*apdu = (VscApdu){.kind = VSC_APDU_1};
+	*apdu = (VscApdu){ .kind = VSC_APDU_1 };
 	if (!vmc_span_u8(&in, &apdu->cla) || !vmc_span_u8(&in, &apdu->ins) ||
 	    !vmc_span_u8(&in, &apdu->p1) || !vmc_span_u8(&in, &apdu->p2))
 		return fail(because, "shorter than CLA INS P1 P2");
@@ -104,7 +104,7 @@ bool vsc_apdu_response(VmcSpan bytes, VmcSpan *data, uint16_t *sw)
 
 const char *vsc_apdu_case_name(VscApduCase kind)
 {
-	static const char *const names[] = {"1", "2S", "3S", "4S", "2E", "3E", "4E"};
+	static const char *const names[] = { "1", "2S", "3S", "4S", "2E", "3E", "4E" };
 
 	g_return_val_if_fail(kind < G_N_ELEMENTS(names), "?");
 

@@ -13,9 +13,9 @@
 #define VSC_APDU_HEADER 4u
 
 /* The most that the length fields can say (5.1): Nc, and Ne. */
-#define VSC_APDU_NC_SHORT    255u
+#define VSC_APDU_NC_SHORT 255u
 #define VSC_APDU_NC_EXTENDED 65535u
-#define VSC_APDU_NE_SHORT    256u
+#define VSC_APDU_NE_SHORT 256u
 #define VSC_APDU_NE_EXTENDED 65536u
 
 /* Which fields there are, and whether they are short or extended. */

@@ -100,7 +100,7 @@ static bool take_interface(VmcSpan *in, uint8_t y, VscAtr *atr, Walk *walk)
 
 	/* The bytes run out before `i` can. */
 	for (unsigned i = 1;; i++) {
-		Group g = {.i = i, .t = t};
+		Group g = { .i = i, .t = t };
 		uint8_t td;
 
 		if (!take_group(in, y, &g))
@@ -141,10 +141,10 @@ static bool fail(const char **because, const char *text)
 bool vsc_atr_parse(VmcSpan bytes, VscAtr *atr, const char **because)
 {
 	VmcSpan in = bytes;
-	Walk walk = {0};
+	Walk walk = { 0 };
 	uint8_t ts, t0, tck;
 
-	*atr = (VscAtr){.ta1 = 0x11, .t0_wi = 10, .t1_ifsc = 32, .t1_bwi_cwi = 0x4d};
+	*atr = (VscAtr){ .ta1 = 0x11, .t0_wi = 10, .t1_ifsc = 32, .t1_bwi_cwi = 0x4d };
 
 	if (bytes.len < VSC_ATR_MIN)
 		return fail(because, "shorter than TS and T0");

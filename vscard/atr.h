@@ -13,18 +13,18 @@
 #define VSC_ATR_MAX 33u /* TS and at most 32 characters, 8.2.1 */
 
 typedef struct VscAtr {
-	bool t0, t1;          /* protocols offered; T=0 alone if no TD says else (8.2.3) */
-	uint8_t first;        /* the protocol used without a PPS: 0, 1 or another */
-	bool specific;        /* TA2 is there: specific mode, `first` is its protocol */
-	bool inverse;         /* TS is '3F': inverse convention */
-	uint8_t ta1;          /* Fi and Di, default 0x11 */
-	uint8_t guard_n;      /* N of TC1, default 0 */
-	uint8_t t0_wi;        /* WI of TC2, default 10 */
-	uint8_t t1_ifsc;      /* TA of the first T=1 group, default 32 */
-	uint8_t t1_bwi_cwi;   /* TB, default 0x4D */
-	bool t1_crc;          /* TC bit 1: CRC instead of LRC */
-	uint8_t clock_stop;   /* XI of the T=15 TA: 0 none, 1 low, 2 high, 3 either */
-	VmcSpan historical;   /* borrowed from the ATR given */
+	bool t0, t1;        /* protocols offered; T=0 alone if no TD says else (8.2.3) */
+	uint8_t first;      /* the protocol used without a PPS: 0, 1 or another */
+	bool specific;      /* TA2 is there: specific mode, `first` is its protocol */
+	bool inverse;       /* TS is '3F': inverse convention */
+	uint8_t ta1;        /* Fi and Di, default 0x11 */
+	uint8_t guard_n;    /* N of TC1, default 0 */
+	uint8_t t0_wi;      /* WI of TC2, default 10 */
+	uint8_t t1_ifsc;    /* TA of the first T=1 group, default 32 */
+	uint8_t t1_bwi_cwi; /* TB, default 0x4D */
+	bool t1_crc;        /* TC bit 1: CRC instead of LRC */
+	uint8_t clock_stop; /* XI of the T=15 TA: 0 none, 1 low, 2 high, 3 either */
+	VmcSpan historical; /* borrowed from the ATR given */
 } VscAtr;
 
 /*

@@ -19,8 +19,8 @@
 #define VSC_CACARD_CHANNELS 4u
 
 typedef struct VscCacardGuard {
-	unsigned tries;                     /* of the PIN, left */
-	size_t operand[VSC_CACARD_CHANNELS];/* bytes the card keeps for SIGN/DECRYPT, at most */
+	unsigned tries;                      /* of the PIN, left */
+	size_t operand[VSC_CACARD_CHANNELS]; /* bytes the card keeps for SIGN/DECRYPT, at most */
 } VscCacardGuard;
 
 /* Another card is there: all tries are left. */

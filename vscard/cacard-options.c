@@ -268,6 +268,6 @@ char *vsc_cacard_options(const char *db, const char *const *certs, GError **erro
 	soft = vsc_cacard_soft(NULL, certs, error);
 	if (soft == NULL)
 		return NULL;
-	return g_strdup_printf("%s%suse_hw=no %s", db != NULL ? where : "",
-			       db != NULL ? " " : "", soft);
+	return g_strdup_printf("%s%suse_hw=no %s", db != NULL ? where : "", db != NULL ? " " : "",
+			       soft);
 }

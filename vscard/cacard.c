@@ -28,24 +28,30 @@ G_DEFINE_QUARK(vsc_cacard_error_quark, vsc_cacard_error)
 /* One reader of libcacard. Made by the worker, freed when neither side has it;
  * each member belongs to one of the two threads. */
 typedef struct Slot {
-	VscCard card;      /* main */
-	VscCacard *owner;  /* both, never changes */
-	GQueue pending;    /* main: jobs not yet answered, borrowed */
-	unsigned met;      /* main: the insertion its user knows of */
-	bool gone;         /* main: reader_removed was told */
+	VscCard card;     /* main */
+	VscCacard *owner; /* both, never changes */
+	GQueue pending;   /* main: jobs not yet answered, borrowed */
+	unsigned met;     /* main: the insertion its user knows of */
+	bool gone;        /* main: reader_removed was told */
 
-	VReader *reader;   /* worker */
-	char *name;        /* worker until the news of it, then main */
-	unsigned insertion;/* worker: counts cards */
-	bool present;      /* worker: a card is there, its event was seen */
-	bool leaving;      /* worker: taken out by hand, the event will come */
-	bool powered;      /* worker */
+	VReader *reader;      /* worker */
+	char *name;           /* worker until the news of it, then main */
+	unsigned insertion;   /* worker: counts cards */
+	bool present;         /* worker: a card is there, its event was seen */
+	bool leaving;         /* worker: taken out by hand, the event will come */
+	bool powered;         /* worker */
 	VscCacardGuard guard; /* worker */
 } Slot;
 
 typedef enum JobKind {
-	JOB_POWER_ON, JOB_POWER_OFF, JOB_RESET, JOB_TRANSMIT,
-	JOB_INSERT, JOB_REMOVE, JOB_EVENT, JOB_STOP,
+	JOB_POWER_ON,
+	JOB_POWER_OFF,
+	JOB_RESET,
+	JOB_TRANSMIT,
+	JOB_INSERT,
+	JOB_REMOVE,
+	JOB_EVENT,
+	JOB_STOP,
 } JobKind;
 
 /* A job's `begun`, changed by compare and exchange: whoever is first, the
@@ -54,19 +60,24 @@ enum { JOB_QUEUED, JOB_BEGUN, JOB_CANCELLED };
 
 typedef struct Job {
 	JobKind kind;
-	Slot *slot;         /* NULL for EVENT and STOP */
+	Slot *slot; /* NULL for EVENT and STOP */
 	VscToken token;
 	unsigned insertion; /* the card it is meant for */
 	gint begun;
-	VEvent *event;      /* EVENT */
-	uint8_t *data;      /* the command, then the response or ATR */
+	VEvent *event; /* EVENT */
+	uint8_t *data; /* the command, then the response or ATR */
 	size_t len;
 	VscOutcome outcome;
 } Job;
 
 typedef enum NewsKind {
-	NEWS_READER, NEWS_READER_GONE, NEWS_INSERTED, NEWS_REMOVED, NEWS_STAYED_IN,
-	NEWS_STAYED_OUT, NEWS_ANSWER,
+	NEWS_READER,
+	NEWS_READER_GONE,
+	NEWS_INSERTED,
+	NEWS_REMOVED,
+	NEWS_STAYED_IN,
+	NEWS_STAYED_OUT,
+	NEWS_ANSWER,
 } NewsKind;
 
 typedef struct News {
@@ -79,7 +90,7 @@ typedef struct News {
 struct VscCacard {
 	const VscCacardEvents *events;
 	void *user;
-	GPtrArray *slots;     /* main: those told to the user */
+	GPtrArray *slots; /* main: those told to the user */
 	GMainContext *context;
 	GThread *worker;
 	GThread *waiter;
@@ -87,13 +98,13 @@ struct VscCacard {
 	GAsyncQueue *started; /* the worker says once how it began */
 	GError *failure;      /* of the beginning; the worker's until it said so */
 	char *options;
-	GPtrArray *readers;   /* worker: its slots */
-	uint8_t *response;    /* worker: room for the longest */
-	bool emulates;        /* worker: the cards are the library's own, so guarded */
+	GPtrArray *readers; /* worker: its slots */
+	uint8_t *response;  /* worker: room for the longest */
+	bool emulates;      /* worker: the cards are the library's own, so guarded */
 
 	GMutex lock;
-	GQueue news;          /* under lock */
-	GSource *wake;        /* under lock: tells the news; NULL if there are none */
+	GQueue news;   /* under lock */
+	GSource *wake; /* under lock: tells the news; NULL if there are none */
 };
 
 /* ---- Slots, jobs and news ---- */
@@ -197,7 +208,8 @@ static void take_response(Slot *slot, Job *job, uint8_t *response, size_t len)
 	unsigned sw = (unsigned)response[len - 2] << 8 | response[len - 1];
 
 	if (slot->owner->emulates)
-		sw = vsc_cacard_guard_after(&slot->guard, vmc_span(job->data, job->len), len - 2, sw);
+		sw = vsc_cacard_guard_after(&slot->guard, vmc_span(job->data, job->len), len - 2,
+					    sw);
 	response[len - 2] = (uint8_t)(sw >> 8);
 	response[len - 1] = (uint8_t)sw;
 	job_answer(job, VSC_OUTCOME_OK, response, len);
@@ -229,8 +241,7 @@ static void do_transmit(Slot *slot, Job *job)
 	}
 	if (answer_instead(slot, job))
 		return;
-	if (vreader_xfr_bytes(slot->reader, job->data, (int)job->len, response, &len) !=
-	    VREADER_OK)
+	if (vreader_xfr_bytes(slot->reader, job->data, (int)job->len, response, &len) != VREADER_OK)
 		len = 0;
 	if (len >= 2)
 		take_response(slot, job, response, (size_t)len);

@@ -37,7 +37,7 @@ VscToken vsc_token_next(void)
 
 void vsc_card_init(VscCard *card, const VscCardClass *class, const char *name)
 {
-	*card = (VscCard){.class = class, .name = g_strdup(name)};
+	*card = (VscCard){ .class = class, .name = g_strdup(name) };
 }
 
 void vsc_card_finish(VscCard *card)

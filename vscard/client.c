@@ -61,8 +61,8 @@
 
 /* SW1 SW2 "no precise diagnosis" (ISO/IEC 7816-4:2013, 5.6), and "wrong
  * length", for what cannot be an APDU. */
-static const uint8_t sw_no_diagnosis[2] = {0x6f, 0x00};
-static const uint8_t sw_wrong_length[2] = {0x67, 0x00};
+static const uint8_t sw_no_diagnosis[2] = { 0x6f, 0x00 };
+static const uint8_t sw_wrong_length[2] = { 0x67, 0x00 };
 
 typedef enum ReaderState {
 	READER_NONE,
@@ -122,7 +122,7 @@ static void push(VscClient *client, const VscClientAction *action, VmcSpan data)
 
 static void push_send(VscClient *client, uint32_t type, uint32_t id, VmcSpan data)
 {
-	push(client, &(VscClientAction){.kind = VSC_CLIENT_SEND, .reader_id = id, .type = type},
+	push(client, &(VscClientAction){ .kind = VSC_CLIENT_SEND, .reader_id = id, .type = type },
 	     data);
 }
 
@@ -136,7 +136,7 @@ static void push_error(VscClient *client, uint32_t id, VscErrorCode code)
 
 static void push_text(VscClient *client, VscClientActionKind kind, const char *text)
 {
-	push(client, &(VscClientAction){.kind = kind}, vmc_span(text, strlen(text)));
+	push(client, &(VscClientAction){ .kind = kind }, vmc_span(text, strlen(text)));
 }
 
 static G_GNUC_PRINTF(2, 3) void note(VscClient *client, const char *format, ...)
@@ -202,7 +202,7 @@ static void add_op(VscClient *client, uint32_t type, uint32_t id, uint32_t slot)
 			oldest++;
 		drop_op(client, oldest);
 	}
-	client->ops[client->n_ops++] = (Op){.type = type, .id = id, .slot = slot};
+	client->ops[client->n_ops++] = (Op){ .type = type, .id = id, .slot = slot };
 }
 
 static void send_op(VscClient *client, uint32_t type, uint32_t slot, VmcSpan data)
@@ -291,7 +291,8 @@ static void run_command(VscClient *client, uint32_t slot, VmcSpan command)
 		client->last_token++;
 	reader->token = client->last_token;
 	push(client,
-	     &(VscClientAction){.kind = VSC_CLIENT_TRANSMIT, .slot = slot, .token = reader->token},
+	     &(VscClientAction){
+		     .kind = VSC_CLIENT_TRANSMIT, .slot = slot, .token = reader->token },
 	     command);
 }
 
@@ -335,7 +336,7 @@ static void hold_command(VscClient *client, ClientReader *reader, VmcSpan comman
 		return;
 	}
 	reader->held[reader->n_held++] =
-		(Held){.command = g_memdup2(command.data, command.len), .len = command.len};
+		(Held){ .command = g_memdup2(command.data, command.len), .len = command.len };
 }
 
 static void on_apdu(VscClient *client, const VscMessage *message)
@@ -387,7 +388,8 @@ static void on_init(VscClient *client, const VscMessage *message)
 	if (version != VSC_VERSION)
 		note(client, "the host has protocol version 0x%x, we have 0x%x", version,
 		     VSC_VERSION);
-	push(client, &(VscClientAction){.kind = VSC_CLIENT_READY, .caps = caps}, vmc_span(NULL, 0));
+	push(client, &(VscClientAction){ .kind = VSC_CLIENT_READY, .caps = caps },
+	     vmc_span(NULL, 0));
 	if (caps == 0) {
 		push_send(client, VSC_TYPE_READER_REMOVE, 0, vmc_span(NULL, 0));
 		add_op(client, VSC_TYPE_READER_REMOVE, 0, SLOT_NOBODY);
@@ -399,7 +401,7 @@ static void refuse_reader(VscClient *client, uint32_t slot, VscErrorCode code)
 {
 	client->readers[slot].state = READER_REFUSED;
 	push(client,
-	     &(VscClientAction){.kind = VSC_CLIENT_READER_REFUSED, .slot = slot, .code = code},
+	     &(VscClientAction){ .kind = VSC_CLIENT_READER_REFUSED, .slot = slot, .code = code },
 	     vmc_span(NULL, 0));
 }
 
@@ -407,7 +409,7 @@ static void take_reader(VscClient *client, uint32_t slot, uint32_t id)
 {
 	client->readers[slot].state = READER_TAKEN;
 	client->readers[slot].id = id;
-	push(client, &(VscClientAction){.kind = VSC_CLIENT_READER_TAKEN, .slot = slot},
+	push(client, &(VscClientAction){ .kind = VSC_CLIENT_READER_TAKEN, .slot = slot },
 	     vmc_span(NULL, 0));
 	announce_card(client, slot);
 }
@@ -525,7 +527,7 @@ void vsc_client_opened(VscClient *client)
 		return;
 
 	client->ready = true;
-	push(client, &(VscClientAction){.kind = VSC_CLIENT_READY}, vmc_span(NULL, 0));
+	push(client, &(VscClientAction){ .kind = VSC_CLIENT_READY }, vmc_span(NULL, 0));
 	announce_next(client);
 }
 

@@ -19,24 +19,24 @@ typedef struct VscClient VscClient;
 #define VSC_CLIENT_READERS_MAX 16u
 
 typedef enum VscClientActionKind {
-	VSC_CLIENT_SEND,          /* send type, reader_id, data */
-	VSC_CLIENT_READY,         /* the host's Init came: `caps` are its capabilities */
-	VSC_CLIENT_READER_TAKEN,  /* the host took the reader of slot */
-	VSC_CLIENT_READER_REFUSED,/* the host refused the reader of slot with `code` */
-	VSC_CLIENT_TRANSMIT,      /* the host sends the command data to slot, token names it */
-	VSC_CLIENT_CLOSE,         /* end the conversation; data is why, as text */
-	VSC_CLIENT_NOTE,          /* worth a log line; data is the text */
+	VSC_CLIENT_SEND,           /* send type, reader_id, data */
+	VSC_CLIENT_READY,          /* the host's Init came: `caps` are its capabilities */
+	VSC_CLIENT_READER_TAKEN,   /* the host took the reader of slot */
+	VSC_CLIENT_READER_REFUSED, /* the host refused the reader of slot with `code` */
+	VSC_CLIENT_TRANSMIT,       /* the host sends the command data to slot, token names it */
+	VSC_CLIENT_CLOSE,          /* end the conversation; data is why, as text */
+	VSC_CLIENT_NOTE,           /* worth a log line; data is the text */
 } VscClientActionKind;
 
 typedef struct VscClientAction {
 	VscClientActionKind kind;
 	uint32_t slot;
-	uint32_t reader_id;  /* SEND */
-	uint32_t type;       /* SEND: a VscType */
-	uint32_t caps;       /* READY */
-	VscErrorCode code;   /* READER_REFUSED */
-	VscToken token;      /* TRANSMIT */
-	VmcSpan data;        /* valid until the next vsc_client_… call */
+	uint32_t reader_id; /* SEND */
+	uint32_t type;      /* SEND: a VscType */
+	uint32_t caps;      /* READY */
+	VscErrorCode code;  /* READER_REFUSED */
+	VscToken token;     /* TRANSMIT */
+	VmcSpan data;       /* valid until the next vsc_client_… call */
 } VscClientAction;
 
 /* A client that reads and writes in `order` and offers `caps` in its VSC_Init,

@@ -91,12 +91,12 @@ static void push(VscHost *host, const VscHostAction *action, VmcSpan data)
 
 static void push_event(VscHost *host, VscHostActionKind kind, uint32_t id, VmcSpan data)
 {
-	push(host, &(VscHostAction){.kind = kind, .reader_id = id}, data);
+	push(host, &(VscHostAction){ .kind = kind, .reader_id = id }, data);
 }
 
 static void push_send(VscHost *host, uint32_t type, uint32_t id, VmcSpan data)
 {
-	push(host, &(VscHostAction){.kind = VSC_HOST_SEND, .reader_id = id, .type = type}, data);
+	push(host, &(VscHostAction){ .kind = VSC_HOST_SEND, .reader_id = id, .type = type }, data);
 }
 
 static void push_error(VscHost *host, uint32_t id, VscErrorCode code)
@@ -112,7 +112,7 @@ static void push_answer(VscHost *host, uint32_t id, VscToken token, VscOutcome o
 {
 	push(host,
 	     &(VscHostAction){
-		     .kind = VSC_HOST_ANSWER, .reader_id = id, .token = token, .outcome = outcome},
+		     .kind = VSC_HOST_ANSWER, .reader_id = id, .token = token, .outcome = outcome },
 	     data);
 }
 
@@ -420,13 +420,13 @@ static const struct {
 	void (*handle)(VscHost *host, const VscMessage *message);
 	bool for_reader; /* means nothing without one */
 } messages[] = {
-	[VSC_TYPE_INIT] = {on_init, false},
-	[VSC_TYPE_ERROR] = {on_error, false},
-	[VSC_TYPE_READER_ADD] = {on_reader_add, false},
-	[VSC_TYPE_READER_REMOVE] = {on_reader_remove, true},
-	[VSC_TYPE_ATR] = {on_atr, true},
-	[VSC_TYPE_CARD_REMOVE] = {on_card_remove, true},
-	[VSC_TYPE_APDU] = {on_apdu, true},
+	[VSC_TYPE_INIT] = { on_init, false },
+	[VSC_TYPE_ERROR] = { on_error, false },
+	[VSC_TYPE_READER_ADD] = { on_reader_add, false },
+	[VSC_TYPE_READER_REMOVE] = { on_reader_remove, true },
+	[VSC_TYPE_ATR] = { on_atr, true },
+	[VSC_TYPE_CARD_REMOVE] = { on_card_remove, true },
+	[VSC_TYPE_APDU] = { on_apdu, true },
 };
 
 static void answer_no_reader(VscHost *host, const VscMessage *message)
@@ -452,8 +452,7 @@ static bool has_reader(const VscHost *host, const VscMessage *message)
 	if (message->reader_id >= host->max_readers)
 		return false;
 	reader = &host->readers[message->reader_id];
-	return reader->there ||
-	       (message->type == VSC_TYPE_APDU && reader->debt == DEBT_STALE);
+	return reader->there || (message->type == VSC_TYPE_APDU && reader->debt == DEBT_STALE);
 }
 
 void vsc_host_message(VscHost *host, const VscMessage *message, int64_t now)

@@ -43,10 +43,10 @@ typedef enum VscHostActionKind {
 typedef struct VscHostAction {
 	VscHostActionKind kind;
 	uint32_t reader_id;
-	uint32_t type;       /* SEND: a VscType */
-	VscToken token;      /* ANSWER */
-	VscOutcome outcome;  /* ANSWER */
-	VmcSpan data;        /* valid until the next vsc_host_… call */
+	uint32_t type;      /* SEND: a VscType */
+	VscToken token;     /* ANSWER */
+	VscOutcome outcome; /* ANSWER */
+	VmcSpan data;       /* valid until the next vsc_host_… call */
 } VscHostAction;
 
 /* A host with room for `max_readers` (1 to VSC_HOST_READERS_MAX), writing

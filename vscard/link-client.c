@@ -338,7 +338,7 @@ static void release(Lent *lent)
 	if (idle && lent->powered)
 		vsc_card_power_off(card_of(lent), begin(lent, STEP_OFF));
 	vsc_card_free(card_of(lent));
-	*lent = (Lent){.link = lent->link, .slot = lent->slot};
+	*lent = (Lent){ .link = lent->link, .slot = lent->slot };
 }
 
 void vsc_client_link_free(VscClientLink *link)
@@ -367,7 +367,7 @@ bool vsc_client_link_add(VscClientLink *link, VscCard *card)
 		return false;
 
 	lent = &link->lent[slot];
-	*lent = (Lent){.link = link, .slot = slot, .card = card};
+	*lent = (Lent){ .link = link, .slot = slot, .card = card };
 	lent->t0 = vsc_t0_card_new(card);
 	vsc_card_set_user(card_of(lent), &card_events, lent);
 	vsc_client_reader_added(link->client, slot, vsc_card_name(card));

@@ -29,7 +29,7 @@ struct VscHostLink {
 	bool running;
 	VscQueue later; /* for users, from the loop */
 	guint idle;
-	guint timer;    /* there only while the host has a deadline */
+	guint timer; /* there only while the host has a deadline */
 	int64_t deadline;
 };
 

@@ -30,10 +30,10 @@ VscCard *vsc_host_link_card(VscHostLink *link, uint32_t slot);
 
 /* What a client link tells its owner; members may be NULL. */
 typedef struct VscClientLinkEvents {
-	void (*connected)(void *user);                /* to whoever it is: Init is not answered */
-	void (*up)(void *user);                       /* connected and Init answered */
+	void (*connected)(void *user); /* to whoever it is: Init is not answered */
+	void (*up)(void *user);        /* connected and Init answered */
 	void (*down)(void *user, const GError *reason);
-	void (*taken)(void *user, VscCard *card);     /* the host has this reader */
+	void (*taken)(void *user, VscCard *card); /* the host has this reader */
 	void (*refused)(void *user, VscCard *card, VscErrorCode code);
 	/* No connection came about; the next attempt is in `again_ms` ms, 0: none. */
 	void (*failed)(void *user, const GError *reason, unsigned again_ms);

@@ -95,7 +95,7 @@ void vsc_port_send(VscPort *port, uint32_t type, uint32_t reader_id, VmcSpan pay
 	if (!port->open || port->closing)
 		return;
 	trace_message(port, true,
-		      &(VscMessage){.type = type, .reader_id = reader_id, .payload = payload});
+		      &(VscMessage){ .type = type, .reader_id = reader_id, .payload = payload });
 
 	/* Header and payload leave together: apart, Nagle's algorithm and the
 	 * peer's delayed acknowledgement would hold each message for 40 ms. */

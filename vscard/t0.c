@@ -15,16 +15,16 @@
 #include "vscard/apdu.h"
 
 #define INS_GET_RESPONSE 0xc0u
-#define INS_ENVELOPE     0xc2u
+#define INS_ENVELOPE 0xc2u
 
-#define SW_OK           0x9000u
+#define SW_OK 0x9000u
 #define SW_WRONG_LENGTH 0x6700u
-#define SW1_MORE        0x61u /* SW2 bytes are there for GET RESPONSE */
-#define SW1_WRONG_LE    0x6cu /* SW2 is the right Le */
+#define SW1_MORE 0x61u     /* SW2 bytes are there for GET RESPONSE */
+#define SW1_WRONG_LE 0x6cu /* SW2 is the right Le */
 
 void vsc_t0_init(VscT0 *t0)
 {
-	*t0 = (VscT0){0};
+	*t0 = (VscT0){ 0 };
 	vmc_buf_init(&t0->envelope, VSC_COMMAND_MAX);
 }
 

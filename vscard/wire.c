@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* VSC_Init's magic, in this order on every wire. */
-static const uint8_t init_magic[4] = {'V', 'S', 'C', 'D'};
+static const uint8_t init_magic[4] = { 'V', 'S', 'C', 'D' };
 
 static bool take_u32(VmcSpan *span, VscOrder order, uint32_t *out)
 {

@@ -53,15 +53,15 @@ typedef enum VscErrorCode {
 #define VSC_CAP_NO_LATE_ANSWER (1u << 30)
 
 typedef struct VscMessage {
-	uint32_t type;      /* a VscType, or anything a peer says */
+	uint32_t type; /* a VscType, or anything a peer says */
 	uint32_t reader_id;
-	VmcSpan payload;    /* borrowed */
+	VmcSpan payload; /* borrowed */
 } VscMessage;
 
 typedef enum VscWireResult {
-	VSC_WIRE_MESSAGE,  /* one message taken from the front */
-	VSC_WIRE_NEED_MORE,/* nothing taken */
-	VSC_WIRE_BAD,      /* no message can be made of this: end the link */
+	VSC_WIRE_MESSAGE,   /* one message taken from the front */
+	VSC_WIRE_NEED_MORE, /* nothing taken */
+	VSC_WIRE_BAD,       /* no message can be made of this: end the link */
 } VscWireResult;
 
 /*
@@ -69,8 +69,7 @@ typedef enum VscWireResult {
  * `*message` borrows from `in`'s owner. On BAD, `*because` is a static text.
  * A length over VSC_WIRE_PAYLOAD_MAX is bad as soon as the header is there.
  */
-VscWireResult vsc_wire_get(VmcSpan *in, VscOrder order, VscMessage *message,
-			   const char **because);
+VscWireResult vsc_wire_get(VmcSpan *in, VscOrder order, VscMessage *message, const char **because);
 
 /* Puts the 12 bytes of a header for a payload of `length` bytes at `to`. */
 void vsc_wire_put_header(uint8_t to[VSC_WIRE_HEADER], VscOrder order, uint32_t type,

@@ -163,7 +163,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	VmcSpan in = vmc_span(data, size), bytes;
 	uint8_t step = 0;
-	World w = {0};
+	World w = { 0 };
 
 	w.client = vsc_client_new(VSC_ORDER_BIG, 0);
 	vmc_buf_init(&w.in, VSC_WIRE_MESSAGE_MAX);

@@ -56,7 +56,8 @@ static void bulk_in(Fuzz *fuzz, VmcSpan data)
 		if (++fuzz->have < CCID_HEADER)
 			continue;
 		ccid_message_read(vmc_span(fuzz->header, CCID_HEADER), &message);
-		g_assert_true(message.type >= CCID_DATA_BLOCK && message.type <= CCID_RATE_AND_CLOCK);
+		g_assert_true(message.type >= CCID_DATA_BLOCK &&
+			      message.type <= CCID_RATE_AND_CLOCK);
 		g_assert_true(message.length <= CCID_MESSAGE_MAX - CCID_HEADER);
 		if (fuzz->have < CCID_HEADER + message.length)
 			continue;
@@ -226,7 +227,8 @@ static void step(Fuzz *fuzz)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	Fuzz fuzz = { .input = vmc_span(data, size), .pending = g_array_new(FALSE, FALSE, sizeof(Transfer)) };
+	Fuzz fuzz = { .input = vmc_span(data, size),
+		      .pending = g_array_new(FALSE, FALSE, sizeof(Transfer)) };
 
 	fuzz.device = ccid_device_new(1, NULL);
 	fuzz.usb = ccid_device_usb(fuzz.device);

@@ -159,7 +159,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	VmcSpan in = vmc_span(data, size), bytes;
 	uint8_t step = 0;
-	World w = {.open = true, .owed = calloc(size + 2, 1)};
+	World w = { .open = true, .owed = calloc(size + 2, 1) };
 
 	vmc_span_u8(&in, &step);
 	w.host = vsc_host_new(VSC_ORDER_BIG, 1 + step % VSC_HOST_READERS_MAX, 0);

@@ -93,7 +93,8 @@ static void raw_message(Fuzz *fuzz)
 static void good_message(Fuzz *fuzz, size_t extra)
 {
 	uint8_t type = (uint8_t)(0x60 + next_byte(fuzz) % 0x14);
-	uint8_t head[5] = { next_byte(fuzz), next_byte(fuzz), next_byte(fuzz), next_byte(fuzz), next_byte(fuzz) };
+	uint8_t head[5] = { next_byte(fuzz), next_byte(fuzz), next_byte(fuzz), next_byte(fuzz),
+			    next_byte(fuzz) };
 	VmcSpan bytes;
 	size_t len, n = next_byte(fuzz);
 	g_autofree uint8_t *message = NULL;
@@ -133,7 +134,8 @@ static void check_notify(Fuzz *fuzz)
 	if (len == 0)
 		return;
 	for (unsigned i = 0; i < N_SLOTS; i++)
-		g_assert_true((bytes[1] >> (2 * i) & 1) == vsc_card_present(vsc_test_card(fuzz->cards[i])));
+		g_assert_true((bytes[1] >> (2 * i) & 1) ==
+			      vsc_card_present(vsc_test_card(fuzz->cards[i])));
 	g_assert_true(ccid_reader_slot_change(fuzz->reader, bytes) == 0);
 }
 
@@ -192,7 +194,9 @@ static void finish(Fuzz *fuzz)
 	for (unsigned i = 0; i < N_SLOTS; i++) {
 		vsc_test_card_answer(fuzz->cards[i], VSC_OUTCOME_MUTE, vmc_span(NULL, 0));
 		/* Answers an Abort that waits for its request. */
-		send_message(fuzz, vmc_span((const uint8_t[]){ 0x65, 0, 0, 0, 0, (uint8_t)i, 0, 0, 0, 0 }, 10));
+		send_message(fuzz,
+			     vmc_span((const uint8_t[]){ 0x65, 0, 0, 0, 0, (uint8_t)i, 0, 0, 0, 0 },
+				      10));
 	}
 	g_assert_true(fuzz->expected->len == 0);
 	g_assert_true(ccid_reader_deadline(fuzz->reader) == -1);
@@ -200,7 +204,8 @@ static void finish(Fuzz *fuzz)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	Fuzz fuzz = { .input = vmc_span(data, size), .expected = g_array_new(FALSE, FALSE, sizeof(Expected)) };
+	Fuzz fuzz = { .input = vmc_span(data, size),
+		      .expected = g_array_new(FALSE, FALSE, sizeof(Expected)) };
 
 	fuzz.reader = ccid_reader_new(N_SLOTS, &events, &fuzz);
 	for (unsigned i = 0; i < N_SLOTS; i++) {

@@ -14,9 +14,9 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static const uint8_t atr_t0[] = {0x3b, 0x00};
-static const uint8_t atr_t1[] = {0x3b, 0x80, 0x01, 0x81};
-static const uint8_t atr_extended[] = {0x3b, 0x85, 0x01, 0x80, 0x73, 0x00, 0x00, 0x40, 0x37};
+static const uint8_t atr_t0[] = { 0x3b, 0x00 };
+static const uint8_t atr_t1[] = { 0x3b, 0x80, 0x01, 0x81 };
+static const uint8_t atr_extended[] = { 0x3b, 0x85, 0x01, 0x80, 0x73, 0x00, 0x00, 0x40, 0x37 };
 
 static void check(bool good)
 {
@@ -29,7 +29,7 @@ static void power(VscT0 *t0, uint8_t kind)
 	static const struct {
 		const uint8_t *bytes;
 		size_t len;
-	} atrs[] = {{atr_t0, 2}, {atr_t1, 4}, {atr_extended, 9}};
+	} atrs[] = { { atr_t0, 2 }, { atr_t1, 4 }, { atr_extended, 9 } };
 	uint8_t shown[VSC_ATR_MAX];
 
 	vsc_t0_powered(t0, vmc_span(atrs[kind % 3].bytes, atrs[kind % 3].len), shown);

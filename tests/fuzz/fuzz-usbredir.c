@@ -129,7 +129,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	vmc_span_u8(&input, &choice);
 	begin(&fuzz, choice);
-	while (vmc_span_take(&input, MIN(input.len, (size_t)1 << (choice >> 4)), &piece) && piece.len > 0) {
+	while (vmc_span_take(&input, MIN(input.len, (size_t)1 << (choice >> 4)), &piece) &&
+	       piece.len > 0) {
 		send(&fuzz, piece);
 		run_loop();
 	}

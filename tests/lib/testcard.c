@@ -105,7 +105,8 @@ static void job_free(void *data)
 	g_free(job);
 }
 
-static void finish(VscTestCard *card, VscTestRequest request, VscToken token, VscOutcome outcome, VmcSpan data)
+static void finish(VscTestCard *card, VscTestRequest request, VscToken token, VscOutcome outcome,
+		   VmcSpan data)
 {
 	if (request == VSC_TEST_TRANSMIT && card->pending > 0)
 		card->pending--;
@@ -140,13 +141,14 @@ static gboolean on_job(void *data)
 	}
 	if (g_ptr_array_find(card->jobs, job, &at))
 		g_ptr_array_steal_index(card->jobs, at);
-	finish(card, job->request, job->token, job->outcome, vmc_span(job->data->data, job->data->len));
+	finish(card, job->request, job->token, job->outcome,
+	       vmc_span(job->data->data, job->data->len));
 	job_free(job);
 	return G_SOURCE_REMOVE;
 }
 
 static void add_job(VscTestCard *card, VscTestRequest request, VscToken token, VscOutcome outcome,
-                    GByteArray *data, unsigned delay)
+		    GByteArray *data, unsigned delay)
 {
 	Job *job = g_new0(Job, 1);
 
@@ -207,7 +209,7 @@ static void power(VscTestCard *card, VscTestRequest request, VscToken token)
 	if (refuse(card, request, token))
 		return;
 	add_job(card, request, token, VSC_OUTCOME_OK,
-	        request == VSC_TEST_POWER_OFF ? g_byte_array_new() : copy_atr(card), 0);
+		request == VSC_TEST_POWER_OFF ? g_byte_array_new() : copy_atr(card), 0);
 }
 
 static void card_power_on(VscCard *card, VscToken token)

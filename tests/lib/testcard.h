@@ -81,7 +81,8 @@ VscToken vsc_test_card_last(const VscTestCard *card, VscTestRequest *request, Vm
 /* MANUAL: ends the last request, with the ATR if that is what OK brings and
  * `data` is empty; or says something of any token, old or never given. */
 void vsc_test_card_answer(VscTestCard *card, VscOutcome outcome, VmcSpan data);
-void vsc_test_card_answer_token(VscTestCard *card, VscToken token, VscOutcome outcome, VmcSpan data);
+void vsc_test_card_answer_token(VscTestCard *card, VscToken token, VscOutcome outcome,
+				VmcSpan data);
 void vsc_test_card_working(VscTestCard *card);
 
 /* The response to `command` by the rules above, a new array with its status;

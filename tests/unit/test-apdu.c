@@ -26,32 +26,32 @@ typedef struct Case {
 } Case;
 
 static const Case cases[] = {
-	{{0}, 0, 4, VSC_APDU_1, 0, 0},
-	{{0}, 1, 0, VSC_APDU_2S, 0, 256},
-	{{1}, 1, 0, VSC_APDU_2S, 0, 1},
-	{{255}, 1, 0, VSC_APDU_2S, 0, 255},
-	{{1, 7}, 2, 0, VSC_APDU_3S, 1, 0},
-	{{255}, 1, 4 + 1 + 255, VSC_APDU_3S, 255, 0},
-	{{1, 7, 0}, 3, 0, VSC_APDU_4S, 1, 256},
-	{{1, 7, 9}, 3, 0, VSC_APDU_4S, 1, 9},
-	{{255}, 1, 4 + 1 + 255 + 1, VSC_APDU_4S, 255, 256},
-	{{0, 0, 0}, 3, 0, VSC_APDU_2E, 0, 65536},
-	{{0, 1, 2}, 3, 0, VSC_APDU_2E, 0, 0x102},
-	{{0, 0, 1, 7}, 4, 0, VSC_APDU_3E, 1, 0},
-	{{0, 255, 255}, 3, 4 + 3 + 65535, VSC_APDU_3E, 65535, 0},
-	{{0, 0, 1, 7, 0, 0}, 6, 0, VSC_APDU_4E, 1, 65536},
-	{{0, 0, 1, 7, 1, 0}, 6, 0, VSC_APDU_4E, 1, 256},
-	{{0, 255, 255}, 3, VSC_COMMAND_MAX, VSC_APDU_4E, 65535, 65536},
+	{ { 0 }, 0, 4, VSC_APDU_1, 0, 0 },
+	{ { 0 }, 1, 0, VSC_APDU_2S, 0, 256 },
+	{ { 1 }, 1, 0, VSC_APDU_2S, 0, 1 },
+	{ { 255 }, 1, 0, VSC_APDU_2S, 0, 255 },
+	{ { 1, 7 }, 2, 0, VSC_APDU_3S, 1, 0 },
+	{ { 255 }, 1, 4 + 1 + 255, VSC_APDU_3S, 255, 0 },
+	{ { 1, 7, 0 }, 3, 0, VSC_APDU_4S, 1, 256 },
+	{ { 1, 7, 9 }, 3, 0, VSC_APDU_4S, 1, 9 },
+	{ { 255 }, 1, 4 + 1 + 255 + 1, VSC_APDU_4S, 255, 256 },
+	{ { 0, 0, 0 }, 3, 0, VSC_APDU_2E, 0, 65536 },
+	{ { 0, 1, 2 }, 3, 0, VSC_APDU_2E, 0, 0x102 },
+	{ { 0, 0, 1, 7 }, 4, 0, VSC_APDU_3E, 1, 0 },
+	{ { 0, 255, 255 }, 3, 4 + 3 + 65535, VSC_APDU_3E, 65535, 0 },
+	{ { 0, 0, 1, 7, 0, 0 }, 6, 0, VSC_APDU_4E, 1, 65536 },
+	{ { 0, 0, 1, 7, 1, 0 }, 6, 0, VSC_APDU_4E, 1, 256 },
+	{ { 0, 255, 255 }, 3, VSC_COMMAND_MAX, VSC_APDU_4E, 65535, 65536 },
 	/* Too short, too long, cut fields, an extended Lc of 0. */
-	{{0}, 0, 3, -1, 0, 0},
-	{{2, 7}, 2, 0, -1, 0, 0},
-	{{1, 7, 0, 0}, 4, 0, -1, 0, 0},
-	{{0, 0}, 2, 0, -1, 0, 0},
-	{{0, 0, 0, 7}, 4, 0, -1, 0, 0},
-	{{0, 0, 0, 1, 0}, 5, 0, -1, 0, 0},
-	{{0, 0, 2, 7}, 4, 0, -1, 0, 0},
-	{{0, 0, 1, 7, 0}, 5, 0, -1, 0, 0},
-	{{0, 0, 1, 7, 0, 0, 0}, 7, 0, -1, 0, 0},
+	{ { 0 }, 0, 3, -1, 0, 0 },
+	{ { 2, 7 }, 2, 0, -1, 0, 0 },
+	{ { 1, 7, 0, 0 }, 4, 0, -1, 0, 0 },
+	{ { 0, 0 }, 2, 0, -1, 0, 0 },
+	{ { 0, 0, 0, 7 }, 4, 0, -1, 0, 0 },
+	{ { 0, 0, 0, 1, 0 }, 5, 0, -1, 0, 0 },
+	{ { 0, 0, 2, 7 }, 4, 0, -1, 0, 0 },
+	{ { 0, 0, 1, 7, 0 }, 5, 0, -1, 0, 0 },
+	{ { 0, 0, 1, 7, 0, 0, 0 }, 7, 0, -1, 0, 0 },
 };
 
 static void test_commands(void **state)
@@ -64,7 +64,7 @@ static void test_commands(void **state)
 		const char *because = NULL;
 		VscApdu apdu;
 
-		memcpy(bytes, (const uint8_t[]){0x80, 0xb0, 3, 4}, MIN(len, 4));
+		memcpy(bytes, (const uint8_t[]){ 0x80, 0xb0, 3, 4 }, MIN(len, 4));
 		if (c->body_len > 0)
 			memcpy(bytes + 4, c->body, c->body_len);
 		if (vsc_apdu_parse(vmc_span(bytes, len), &apdu, &because) != (c->kind >= 0))
@@ -86,7 +86,7 @@ static void test_commands(void **state)
 
 static void test_responses(void **state)
 {
-	static const uint8_t bytes[] = {1, 2, 0x61, 0x10};
+	static const uint8_t bytes[] = { 1, 2, 0x61, 0x10 };
 	VmcSpan data;
 	uint16_t sw;
 
@@ -107,8 +107,8 @@ static void test_channels(void **state)
 		uint8_t cla;
 		unsigned channel;
 	} channels[] = {
-		{0x00, 0},  {0x0c, 0}, {0x03, 3}, {0x13, 3}, {0x40, 4},
-		{0x4f, 19}, {0x80, 0}, {0x82, 2}, {0xc1, 5},
+		{ 0x00, 0 },  { 0x0c, 0 }, { 0x03, 3 }, { 0x13, 3 }, { 0x40, 4 },
+		{ 0x4f, 19 }, { 0x80, 0 }, { 0x82, 2 }, { 0xc1, 5 },
 	};
 
 	(void)state;

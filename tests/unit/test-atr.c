@@ -36,46 +36,50 @@ static void test_good(void **state)
 		uint8_t first, ta1, n, wi, ifsc, bwi_cwi, stop;
 		size_t historical;
 	} cases[] = {
-		{.hex = "3b00", .t0 = true},
-		{.hex = "3f00", .t0 = true, .inverse = true},
-		{.hex = "3b 02 14 50", .t0 = true, .historical = 2},
-		{.hex = "3b 14 95 01 02 03 04", .t0 = true, .ta1 = 0x95, .historical = 4},
-		{.hex = "3b f0 18 00 ff 40 0a", .t0 = true, .ta1 = 0x18, .n = 255, .wi = 10},
+		{ .hex = "3b00", .t0 = true },
+		{ .hex = "3f00", .t0 = true, .inverse = true },
+		{ .hex = "3b 02 14 50", .t0 = true, .historical = 2 },
+		{ .hex = "3b 14 95 01 02 03 04", .t0 = true, .ta1 = 0x95, .historical = 4 },
+		{ .hex = "3b f0 18 00 ff 40 0a", .t0 = true, .ta1 = 0x18, .n = 255, .wi = 10 },
 		/* T=0 only, and said so: no TCK. */
-		{.hex = "3b 80 00", .t0 = true},
-		{.hex = "3b 80 40 20", .t0 = true, .wi = 0x20},
+		{ .hex = "3b 80 00", .t0 = true },
+		{ .hex = "3b 80 40 20", .t0 = true, .wi = 0x20 },
 		/* T=1: TCK. */
-		{.hex = "3b 80 01 81", .t1 = true, .first = 1},
-		{.hex = "3b 80 81 31 fe 55 9b",
-		 .t1 = true,
-		 .first = 1,
-		 .ifsc = 0xfe,
-		 .bwi_cwi = 0x55},
-		{.hex = "3b 80 81 71 fe 55 01 da",
-		 .t1 = true,
-		 .first = 1,
-		 .ifsc = 0xfe,
-		 .bwi_cwi = 0x55,
-		 .crc = true},
+		{ .hex = "3b 80 01 81", .t1 = true, .first = 1 },
+		{ .hex = "3b 80 81 31 fe 55 9b",
+		  .t1 = true,
+		  .first = 1,
+		  .ifsc = 0xfe,
+		  .bwi_cwi = 0x55 },
+		{ .hex = "3b 80 81 71 fe 55 01 da",
+		  .t1 = true,
+		  .first = 1,
+		  .ifsc = 0xfe,
+		  .bwi_cwi = 0x55,
+		  .crc = true },
 		/* Both, T=0 first. */
-		{.hex = "3b 80 80 01 01", .t0 = true, .t1 = true},
+		{ .hex = "3b 80 80 01 01", .t0 = true, .t1 = true },
 		/* T=0 and T=15: TCK; clock stop. */
-		{.hex = "3b 80 80 1f c7 d8", .t0 = true, .stop = 3},
+		{ .hex = "3b 80 80 1f c7 d8", .t0 = true, .stop = 3 },
 		/* TA2: specific mode, T=1. */
-		{.hex = "3b 80 11 01 90", .t1 = true, .specific = true, .first = 1},
+		{ .hex = "3b 80 11 01 90", .t1 = true, .specific = true, .first = 1 },
 		/* TA2 counts before TD1. */
-		{.hex = "3b 80 90 01 01 10", .t0 = true, .t1 = true, .specific = true, .first = 1},
+		{ .hex = "3b 80 90 01 01 10",
+		  .t0 = true,
+		  .t1 = true,
+		  .specific = true,
+		  .first = 1 },
 		/* Only the first group of a protocol counts. */
-		{.hex = "3b 80 81 91 20 11 40 e1", .t1 = true, .first = 1, .ifsc = 0x20},
+		{ .hex = "3b 80 81 91 20 11 40 e1", .t1 = true, .first = 1, .ifsc = 0x20 },
 		/* OpenPGP card 3.4. */
-		{.hex = "3b da 18 ff 81 b1 fe 75 1f 03 00 31 f5 73 c0 01 60 00 90 00 1c",
-		 .t1 = true,
-		 .first = 1,
-		 .ta1 = 0x18,
-		 .n = 255,
-		 .ifsc = 0xfe,
-		 .bwi_cwi = 0x75,
-		 .historical = 10},
+		{ .hex = "3b da 18 ff 81 b1 fe 75 1f 03 00 31 f5 73 c0 01 60 00 90 00 1c",
+		  .t1 = true,
+		  .first = 1,
+		  .ta1 = 0x18,
+		  .n = 255,
+		  .ifsc = 0xfe,
+		  .bwi_cwi = 0x75,
+		  .historical = 10 },
 	};
 
 	(void)state;
@@ -138,7 +142,7 @@ static void test_bad(void **state)
 /* Lengths of the hostile table, as if T0 said there were 15 historical bytes. */
 static void test_lengths(void **state)
 {
-	static const size_t lengths[] = {0, 1, 2, 17, 33, 34, 41, 255, 65536};
+	static const size_t lengths[] = { 0, 1, 2, 17, 33, 34, 41, 255, 65536 };
 
 	(void)state;
 	for (size_t i = 0; i < G_N_ELEMENTS(lengths); i++) {

@@ -209,12 +209,9 @@ static void test_gives_back(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_empty),
-		cmocka_unit_test(test_in_and_out),
-		cmocka_unit_test(test_room),
-		cmocka_unit_test(test_bounds_of_append),
-		cmocka_unit_test(test_trailing),
-		cmocka_unit_test(test_compaction_wipes),
+		cmocka_unit_test(test_empty),      cmocka_unit_test(test_in_and_out),
+		cmocka_unit_test(test_room),       cmocka_unit_test(test_bounds_of_append),
+		cmocka_unit_test(test_trailing),   cmocka_unit_test(test_compaction_wipes),
 		cmocka_unit_test(test_gives_back),
 	};
 

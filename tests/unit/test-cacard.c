@@ -32,12 +32,12 @@ static char *dir; /* holds db/, a whole database, and what tests make */
 typedef struct Bench {
 	VscCacard *cacard;
 	GPtrArray *cards;
-	VscCard *card;      /* the first */
+	VscCard *card; /* the first */
 	unsigned inserted, removed, changed, stayed_in, stayed_out, answered;
-	VscToken last;      /* token answered last */
+	VscToken last; /* token answered last */
 	VscOutcome outcome;
 	GByteArray *data;
-	bool calling;       /* inside a call of ours: nothing may come */
+	bool calling; /* inside a call of ours: nothing may come */
 } Bench;
 
 static Bench bench;
@@ -217,7 +217,7 @@ static void power_on(void)
 typedef struct Wrong {
 	const char *options; /* %s is the test's directory */
 	int code;
-	const char *text;    /* of the error, %s likewise */
+	const char *text; /* of the error, %s likewise */
 } Wrong;
 
 static void check_wrong(const Wrong *wrong)
@@ -240,10 +240,12 @@ static void check_wrong(const Wrong *wrong)
 
 static const Wrong wrong_text[] = {
 	{ "db=%s/db", OPTIONS, "card options: db= takes a directory in double quotes: db=\"DIR\"" },
-	{ "db=\"%s/db", OPTIONS, "card options: db= takes a directory in double quotes: db=\"DIR\"" },
+	{ "db=\"%s/db", OPTIONS,
+	  "card options: db= takes a directory in double quotes: db=\"DIR\"" },
 	{ "db=\"x\" db=\"y\"", OPTIONS, "card options: db= is given twice" },
 	{ "soft=", OPTIONS, "card options: soft= takes a list in parentheses, " SOFT_IS },
-	{ "soft=(,a,CAC,,id", OPTIONS, "card options: soft= takes a list in parentheses, " SOFT_IS },
+	{ "soft=(,a,CAC,,id", OPTIONS,
+	  "card options: soft= takes a list in parentheses, " SOFT_IS },
 	{ "soft=(,a,CAC,)", OPTIONS, "card options: soft= takes " SOFT_IS },
 	{ "soft=(,a,CAC,,)", OPTIONS, "card options: soft= names no certificate" },
 	{ "soft=(,a,CAC,,1,2,3,4,5,6,7,8,9,10,11)", OPTIONS,
@@ -273,7 +275,8 @@ static const Wrong wrong_library[] = {
 	  "card options: libcacard does not take 'db=\"%s/db\" use_hw=no bad'" },
 	{ "db=\"%s/db\" use_hw=no soft=(,a,PIV,,id)", OPTIONS,
 	  "card options: libcacard does not take 'db=\"%s/db\" use_hw=no soft=(,a,PIV,,id)'" },
-	{ "db=\"%s/db\" use_hw=no", OPTIONS, "card options: there is neither soft= nor use_hw=yes" },
+	{ "db=\"%s/db\" use_hw=no", OPTIONS,
+	  "card options: there is neither soft= nor use_hw=yes" },
 	{ "db=\"%s/db\" use_hw=no soft=(No Slot,a,CAC,,id)", OPTIONS,
 	  "card options: NSS has no slot named 'No Slot'" },
 	{ "db=\"%s/broken\" use_hw=no soft=(,a,CAC,,id)", VSC_CACARD_ERROR_DATABASE,
@@ -348,7 +351,8 @@ static void test_no_pcscd(void **state)
 static void child_two_readers(const void *argument)
 {
 	g_autofree char *options = g_strdup_printf(
-		"db=\"%s/db\" use_hw=no soft=(,First,CAC,,id,) soft=( ,Second,CAC,, signing) \n", dir);
+		"db=\"%s/db\" use_hw=no soft=(,First,CAC,,id,) soft=( ,Second,CAC,, signing) \n",
+		dir);
 	g_autoptr(GError) error = NULL;
 	const VscCard *second;
 
@@ -434,17 +438,21 @@ static void test_options(void **state)
 		      "db=\"/x y\" use_hw=no soft=(,Virtual Reader,CAC,,id,my signing,encryption)");
 	check_options(NULL, one, "use_hw=no soft=(,Virtual Reader,CAC,,id)");
 	check_options("", one, "card options: database directory '' is empty");
-	check_options("a\"b", one, "card options: database directory 'a\"b' has a '\"' or a line end, "
-				   "which libcacard cannot take in a path");
+	check_options("a\"b", one,
+		      "card options: database directory 'a\"b' has a '\"' or a line end, "
+		      "which libcacard cannot take in a path");
 	check_options("x", none, "card options: a card has 1 to 10 certificates, not 0");
 	check_options("x", eleven, "card options: a card has 1 to 10 certificates, not 11");
 	check_options("x", empty, "card options: certificate name '' is empty");
-	check_options("x", comma, "card options: certificate name 'a,b' has a ',', a ')' or a line "
-				  "end, which libcacard cannot take in a name");
-	check_options("x", paren, "card options: certificate name 'a)' has a ',', a ')' or a line "
-				  "end, which libcacard cannot take in a name");
-	check_options("x", blank, "card options: certificate name ' a' begins with a blank, which "
-				  "libcacard would drop");
+	check_options("x", comma,
+		      "card options: certificate name 'a,b' has a ',', a ')' or a line "
+		      "end, which libcacard cannot take in a name");
+	check_options("x", paren,
+		      "card options: certificate name 'a)' has a ',', a ')' or a line "
+		      "end, which libcacard cannot take in a name");
+	check_options("x", blank,
+		      "card options: certificate name ' a' begins with a blank, which "
+		      "libcacard would drop");
 }
 
 /* ---- The guard, by itself ---- */
@@ -457,14 +465,14 @@ typedef struct Guarded {
 } Guarded;
 
 static const Guarded pins[] = {
-	{ "00200000", 0, 0x6a88, 0x63c3 },            /* how many tries? */
+	{ "00200000", 0, 0x6a88, 0x63c3 }, /* how many tries? */
 	{ "00200000 04 31313131", 0, 0x6985, 0x63c2 },
 	{ "00200000 04 31323334", 0, 0x9000, 0x9000 },
-	{ "00200000 00", 0, 0x9000, 0x9000 },         /* verified: no count */
+	{ "00200000 00", 0, 0x9000, 0x9000 }, /* verified: no count */
 	{ "00200000 04 31313131", 0, 0x6985, 0x63c2 },
-	{ "00200001 04 31313131", 0, 0x6a86, 0x6a86 },/* not the PIN's VERIFY */
-	{ "00200000 05 31313131", 0, 0x6700, 0x6700 },/* none of the cases */
-	{ "00200000", 0, 0x63c3, 0x63c2 },            /* libcacard's answer to Windows */
+	{ "00200001 04 31313131", 0, 0x6a86, 0x6a86 }, /* not the PIN's VERIFY */
+	{ "00200000 05 31313131", 0, 0x6700, 0x6700 }, /* none of the cases */
+	{ "00200000", 0, 0x63c3, 0x63c2 },             /* libcacard's answer to Windows */
 	{ "00200000 000004 31313131", 0, 0x6985, 0x63c1 },
 	{ "00200000 04 31313131", 0, 0x6985, 0x63c0 },
 	{ "00200000 04 31323334", 0x6983, 0, 0 },
@@ -485,7 +493,8 @@ static void test_guard_pin(void **state)
 
 		assert_int_equal(vsc_cacard_guard_before(&guard, span), g->before);
 		if (g->before == 0)
-			assert_int_equal(vsc_cacard_guard_after(&guard, span, 0, g->card), g->after);
+			assert_int_equal(vsc_cacard_guard_after(&guard, span, 0, g->card),
+					 g->after);
 	}
 	vsc_cacard_guard_reset(&guard);
 	assert_int_equal(guard.tries, 0);
@@ -556,8 +565,11 @@ static void test_power(void **state)
 
 static void test_select(void **state)
 {
-	const char *there[] = { SELECT_PKI_0, SELECT_PKI_1, SELECT_PKI_2,
-				"00a40400 07 a000000116db00", "00a40400 07 a0000000790300",
+	const char *there[] = { SELECT_PKI_0,
+				SELECT_PKI_1,
+				SELECT_PKI_2,
+				"00a40400 07 a000000116db00",
+				"00a40400 07 a0000000790300",
 				"00a40400 07 a0000000030000" };
 
 	(void)state;
@@ -671,8 +683,8 @@ static void check_signature(const char *key, const char *text)
 	g_autofree char *pem = g_strdup_printf("%s/db/%s.pem", dir, key);
 	g_autofree char *sig = g_strdup_printf("%s/sig", dir);
 	g_autofree char *data = g_strdup_printf("%s/data", dir);
-	const char *argv[] = { "openssl", "dgst", "-sha256", "-verify", pem, "-signature", sig, data,
-			       NULL };
+	const char *argv[] = { "openssl",    "dgst", "-sha256", "-verify", pem,
+			       "-signature", sig,    data,      NULL };
 	g_autofree char *out = NULL;
 	int status = -1;
 
@@ -764,7 +776,8 @@ static void test_operand_bound(void **state)
 		assert_int_equal(send_hex(hex->str), 0x9000);
 	}
 	assert_int_equal(send_hex("80428000 30 000000000000000000000000000000000000000000000000"
-				  "000000000000000000000000000000000000000000000000"), 0x9000);
+				  "000000000000000000000000000000000000000000000000"),
+			 0x9000);
 	assert_int_equal(send_hex("80428000 01 00"), 0x6700);
 	assert_int_equal(send_hex(SELECT_PKI_0) >> 8, 0x61);
 	assert_int_equal(send_hex("80428000 01 00"), 0x9000);
@@ -773,12 +786,22 @@ static void test_operand_bound(void **state)
 static void test_malformed(void **state)
 {
 	static uint8_t longest[VSC_COMMAND_MAX] = { 0x80, 0x58, 0x00, 0x00, 0x00, 0xff, 0xff };
-	static const struct { const char *hex; unsigned sw; } commands[] = {
-		{ "00", 0x6700 }, { "00a4", 0x6700 }, { "00a404", 0x6700 },
-		{ "00a4040000 00", 0x6700 }, { "00a40400 02 00", 0x6700 },
-		{ "00a40400 01 0000 00", 0x6700 }, { "00a40400 00 0000 00", 0x6700 },
-		{ "00a40400 00 0002 00", 0x6700 }, { "00a40400 00 0001 00 00", 0x6700 },
-		{ "00a40400 00 0000", 0x6a82 }, { "ff000000", 0x6900 }, { "00c00000 00", 0x6a88 },
+	static const struct {
+		const char *hex;
+		unsigned sw;
+	} commands[] = {
+		{ "00", 0x6700 },
+		{ "00a4", 0x6700 },
+		{ "00a404", 0x6700 },
+		{ "00a4040000 00", 0x6700 },
+		{ "00a40400 02 00", 0x6700 },
+		{ "00a40400 01 0000 00", 0x6700 },
+		{ "00a40400 00 0000 00", 0x6700 },
+		{ "00a40400 00 0002 00", 0x6700 },
+		{ "00a40400 00 0001 00 00", 0x6700 },
+		{ "00a40400 00 0000", 0x6a82 },
+		{ "ff000000", 0x6900 },
+		{ "00c00000 00", 0x6a88 },
 	};
 
 	(void)state;
@@ -796,12 +819,19 @@ static void test_malformed(void **state)
 /* Every instruction and P1, in each applet, in each case: answered, alive. */
 static void test_every_instruction(void **state)
 {
-	const char *applets[] = { SELECT_PKI_0, "00a40400 07 a000000116db00",
-				  "00a40400 07 a0000000790300", "00a40400 07 a0000000030000",
+	const char *applets[] = { SELECT_PKI_0,
+				  "00a40400 07 a000000116db00",
+				  "00a40400 07 a0000000790300",
+				  "00a40400 07 a0000000030000",
 				  "00a40400 0b a000000397434944 5f0100",
 				  "00a40400 07 a0000000790200" };
-	const char *tails[] = { "", "00", "01 01", "02 02ff 00", "07 a0000000790100 00",
-				"000000", "000002 0200 ffff" };
+	const char *tails[] = { "",
+				"00",
+				"01 01",
+				"02 02ff 00",
+				"07 a0000000790100 00",
+				"000000",
+				"000002 0200 ffff" };
 
 	(void)state;
 	power_on();
@@ -951,30 +981,19 @@ static void remove_databases(void)
 int main(void)
 {
 	const struct CMUnitTest before[] = {
-		cmocka_unit_test(test_soft),
-		cmocka_unit_test(test_options),
-		cmocka_unit_test(test_guard_pin),
-		cmocka_unit_test(test_wrong_text),
-		cmocka_unit_test(test_wrong_library),
-		cmocka_unit_test(test_no_pcscd),
-		cmocka_unit_test(test_two_readers),
-		cmocka_unit_test(test_free_early),
+		cmocka_unit_test(test_soft),          cmocka_unit_test(test_options),
+		cmocka_unit_test(test_guard_pin),     cmocka_unit_test(test_wrong_text),
+		cmocka_unit_test(test_wrong_library), cmocka_unit_test(test_no_pcscd),
+		cmocka_unit_test(test_two_readers),   cmocka_unit_test(test_free_early),
 	};
 	const struct CMUnitTest card[] = {
-		cmocka_unit_test(test_twice),
-		cmocka_unit_test(test_power),
-		cmocka_unit_test(test_select),
-		cmocka_unit_test(test_certificates),
-		cmocka_unit_test(test_pin),
-		cmocka_unit_test(test_sign),
-		cmocka_unit_test(test_sign_extended),
-		cmocka_unit_test(test_operand_bound),
-		cmocka_unit_test(test_malformed),
-		cmocka_unit_test(test_every_instruction),
-		cmocka_unit_test(test_removal),
-		cmocka_unit_test(test_removed_and_inserted),
-		cmocka_unit_test(test_exchange),
-		cmocka_unit_test(test_cancel),
+		cmocka_unit_test(test_twice),         cmocka_unit_test(test_power),
+		cmocka_unit_test(test_select),        cmocka_unit_test(test_certificates),
+		cmocka_unit_test(test_pin),           cmocka_unit_test(test_sign),
+		cmocka_unit_test(test_sign_extended), cmocka_unit_test(test_operand_bound),
+		cmocka_unit_test(test_malformed),     cmocka_unit_test(test_every_instruction),
+		cmocka_unit_test(test_removal),       cmocka_unit_test(test_removed_and_inserted),
+		cmocka_unit_test(test_exchange),      cmocka_unit_test(test_cancel),
 	};
 	int failed;
 

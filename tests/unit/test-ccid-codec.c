@@ -55,7 +55,8 @@ static void test_message_lengths(void **state)
 	}
 	for (size_t i = 0; i < G_N_ELEMENTS(wrong); i++) {
 		vmc_put_u32le(&bytes[1], wrong[i]);
-		assert_int_equal(ccid_message_read(vmc_span(bytes, sizeof(bytes)), &message), CCID_READ_LENGTH);
+		assert_int_equal(ccid_message_read(vmc_span(bytes, sizeof(bytes)), &message),
+				 CCID_READ_LENGTH);
 		assert_int_equal(message.seq, 9);
 	}
 }
@@ -101,11 +102,19 @@ static const AtrCase atr_cases[] = {
 	/* TA1, TC1 and TC2. */
 	{ { 0x3B, 0xD0, 0x96, 0xFF, 0x40, 0x20 }, 6, 0, { 0x96, 0x00, 0xFF, 0x20, 0x00 }, 5 },
 	/* T=1 with IFSC 254 and BWI/CWI 45, LRC. */
-	{ { 0x3B, 0x80, 0x81, 0x31, 0xFE, 0x45, 0x8B }, 7, 1, { 0x11, 0x10, 0x00, 0x45, 0x00, 0xFE, 0x00 }, 7 },
+	{ { 0x3B, 0x80, 0x81, 0x31, 0xFE, 0x45, 0x8B },
+	  7,
+	  1,
+	  { 0x11, 0x10, 0x00, 0x45, 0x00, 0xFE, 0x00 },
+	  7 },
 	/* T=1 bare: defaults. */
 	{ { 0x3B, 0x80, 0x01, 0x81 }, 4, 1, { 0x11, 0x10, 0x00, 0x4D, 0x00, 0x20, 0x00 }, 7 },
 	/* T=1 with CRC (TC3 = 1). */
-	{ { 0x3B, 0x80, 0x81, 0x41, 0x01, 0x41 }, 6, 1, { 0x11, 0x11, 0x00, 0x4D, 0x00, 0x20, 0x00 }, 7 },
+	{ { 0x3B, 0x80, 0x81, 0x41, 0x01, 0x41 },
+	  6,
+	  1,
+	  { 0x11, 0x11, 0x00, 0x4D, 0x00, 0x20, 0x00 },
+	  7 },
 	/* T=0 first, T=1 too. */
 	{ { 0x3B, 0x80, 0x80, 0x01, 0x01 }, 5, 0, { 0x11, 0x00, 0x00, 0x0A, 0x00 }, 5 },
 };
@@ -170,7 +179,8 @@ static void test_params_check(void **state)
 	for (size_t i = 0; i < G_N_ELEMENTS(params_cases); i++) {
 		const ParamsCase *c = &params_cases[i];
 		CcidParams params = { .protocol = 9 };
-		uint8_t error = ccid_params_check(c->protocol, vmc_span(c->bytes, c->len), NULL, &params);
+		uint8_t error =
+			ccid_params_check(c->protocol, vmc_span(c->bytes, c->len), NULL, &params);
 
 		if (error != c->error)
 			fail_msg("case %zu: error %u, not %u", i, error, c->error);
@@ -186,9 +196,11 @@ static void test_params_not_offered(void **state)
 	CcidParams params;
 
 	(void)state;
-	assert_int_equal(ccid_params_check(1, vmc_span(params_cases[13].bytes, 7), &t0, &params), 7);
+	assert_int_equal(ccid_params_check(1, vmc_span(params_cases[13].bytes, 7), &t0, &params),
+			 7);
 	assert_int_equal(ccid_params_check(0, vmc_span(params_cases[0].bytes, 5), &t1, &params), 7);
-	assert_int_equal(ccid_params_check(1, vmc_span(params_cases[13].bytes, 7), &t1, &params), 0);
+	assert_int_equal(ccid_params_check(1, vmc_span(params_cases[13].bytes, 7), &t1, &params),
+			 0);
 	assert_int_equal(ccid_params_check(0, vmc_span(params_cases[0].bytes, 5), &t0, &params), 0);
 }
 
@@ -211,7 +223,10 @@ static void test_descriptor_device(void **state)
 	assert_memory_equal(&bytes[8], "\x34\x12\x78\x56", 4);
 	assert_int_equal(bytes[16], 3);
 	assert_int_equal(ccid_descriptors_build(3, 3, 1, &named, bytes), 4);
-	assert_memory_equal(bytes, "\x04\x03" "7\0", 4);
+	assert_memory_equal(bytes,
+			    "\x04\x03"
+			    "7\0",
+			    4);
 	assert_int_equal(ccid_descriptors_build(3, 3, 1, &plain, bytes), 0);
 	assert_int_equal(ccid_descriptors_build(1, 1, 1, &plain, bytes), 0);
 	assert_int_equal(ccid_descriptors_build(6, 0, 1, &plain, bytes), 10);
@@ -227,14 +242,21 @@ static void check_configuration(uint8_t type, unsigned slots, uint16_t bulk, uin
 	assert_int_equal(ccid_descriptors_build(type, 0, slots, &identity, b), 93);
 	assert_memory_equal(b, ((const uint8_t[]){ 9, type, 93, 0, 1, 1, 0, 0x80 }), 8);
 	assert_memory_equal(b + 9, ((const uint8_t[]){ 9, 4, 0, 0, 3, 0x0B, 0, 0 }), 8);
-	assert_memory_equal(class, ((const uint8_t[]){ 54, 0x21, 0x10, 0x01, (uint8_t)(slots - 1), 7, 3, 0, 0, 0 }), 10);
+	assert_memory_equal(
+		class,
+		((const uint8_t[]){ 54, 0x21, 0x10, 0x01, (uint8_t)(slots - 1), 7, 3, 0, 0, 0 }),
+		10);
 	/* dwFeatures, dwMaxCCIDMessageLength, bPINSupport, bMaxCCIDBusySlots */
 	assert_memory_equal(class + 40, ((const uint8_t[]){ 0x7A, 0x04, 0x04, 0x00 }), 4);
 	assert_memory_equal(class + 44, ((const uint8_t[]){ 0x12, 0x00, 0x01, 0x00 }), 4);
 	assert_int_equal(class[52], 0);
 	assert_int_equal(class[53], slots);
-	assert_memory_equal(b + 72, ((const uint8_t[]){ 7, 5, 0x01, 2, (uint8_t)bulk, (uint8_t)(bulk >> 8), 0 }), 7);
-	assert_memory_equal(b + 79, ((const uint8_t[]){ 7, 5, 0x82, 2, (uint8_t)bulk, (uint8_t)(bulk >> 8), 0 }), 7);
+	assert_memory_equal(
+		b + 72,
+		((const uint8_t[]){ 7, 5, 0x01, 2, (uint8_t)bulk, (uint8_t)(bulk >> 8), 0 }), 7);
+	assert_memory_equal(
+		b + 79,
+		((const uint8_t[]){ 7, 5, 0x82, 2, (uint8_t)bulk, (uint8_t)(bulk >> 8), 0 }), 7);
 	assert_memory_equal(b + 86, ((const uint8_t[]){ 7, 5, 0x83, 3, 8, 0, interval }), 7);
 }
 
@@ -249,7 +271,9 @@ static void test_descriptor_configuration(void **state)
 static void test_descriptor_strings(void **state)
 {
 	char longest[400];
-	CcidIdentity identity = { .product = longest, .manufacturer = "\xFF\xFE", .serial = "\xC3\xA4" };
+	CcidIdentity identity = { .product = longest,
+				  .manufacturer = "\xFF\xFE",
+				  .serial = "\xC3\xA4" };
 	uint8_t b[CCID_DESCRIPTOR_MAX];
 
 	(void)state;
@@ -304,16 +328,33 @@ static uint8_t *make_message(uint8_t seq, size_t total, int64_t off)
 	return bytes;
 }
 
-static void feed(CcidBulkOut *out, const uint8_t *bytes, size_t len, size_t piece, bool zlp, Given *given)
+static void feed(CcidBulkOut *out, const uint8_t *bytes, size_t len, size_t piece, bool zlp,
+		 Given *given)
 {
 	for (size_t at = 0; at < len; at += piece)
-		ccid_bulk_out_transfer(out, vmc_span(bytes + at, MIN(piece, len - at)), on_given, given);
+		ccid_bulk_out_transfer(out, vmc_span(bytes + at, MIN(piece, len - at)), on_given,
+				       given);
 	if (zlp)
 		ccid_bulk_out_transfer(out, vmc_span(NULL, 0), on_given, given);
 }
 
-static const size_t sizes[] = { 10,  11,   63,   64,    65,    127,   128,   129,
-	                        511, 512,  513,  1024,  4096,  16384, 65535, 65536, CCID_MESSAGE_MAX };
+static const size_t sizes[] = { 10,
+				11,
+				63,
+				64,
+				65,
+				127,
+				128,
+				129,
+				511,
+				512,
+				513,
+				1024,
+				4096,
+				16384,
+				65535,
+				65536,
+				CCID_MESSAGE_MAX };
 
 static void check_right(size_t total, size_t piece, bool zlp)
 {
@@ -361,7 +402,8 @@ static void check_wrong(size_t total, int64_t off, size_t piece, bool zlp)
 	feed(&out, wrong, total, piece, zlp, &given);
 	feed(&out, right, 14, 64, false, &given);
 	if (given.n != 2)
-		fail_msg("%zu bytes, off by %d, pieces of %zu: %u messages", total, (int)off, piece, given.n);
+		fail_msg("%zu bytes, off by %d, pieces of %zu: %u messages", total, (int)off, piece,
+			 given.n);
 	assert_int_not_equal(given.read[0], CCID_READ_OK);
 	assert_int_equal(given.seq[0], total > 6 ? 1 : 0);
 	assert_int_equal(given.read[1], CCID_READ_OK);

@@ -428,14 +428,14 @@ static VmcChardev *make(const char *options, GError **error)
 	return opts != NULL ? vmc_chardev_new(opts, error) : NULL;
 }
 
-#define KEYS                                                                     \
-	"abstract, fd, host, id, ipv4, ipv6, nodelay, path, port, quickack, "    \
+#define KEYS                                                                                       \
+	"abstract, fd, host, id, ipv4, ipv6, nodelay, path, port, quickack, "                      \
 	"reconnect, server, tight, to, wait"
 #define KINDS "give host and port (TCP), path (UNIX) or fd"
 #define PORTS "a number from 0 to 65535 or a service name"
 #define CLIENT_PORTS "a number from 1 to 65535 or a service name"
-#define P108                                                                     \
-	"/123456789/123456789/123456789/123456789/123456789/123456789/123456789" \
+#define P108                                                                                       \
+	"/123456789/123456789/123456789/123456789/123456789/123456789/123456789"                   \
 	"/123456789/123456789/123456789/1234567"
 
 static const struct {
@@ -445,8 +445,7 @@ static const struct {
 } refused[] = {
 	{ "id=x", VMC_OPTS_ERROR_MISSING, "no backend is given; there are: socket" },
 	{ "sokcet,id=x", VMC_OPTS_ERROR_UNKNOWN, "unknown backend 'sokcet'; there are: socket" },
-	{ "socket,id=x,prot=1", VMC_OPTS_ERROR_UNKNOWN,
-	  "unknown key 'prot'; socket takes: " KEYS },
+	{ "socket,id=x,prot=1", VMC_OPTS_ERROR_UNKNOWN, "unknown key 'prot'; socket takes: " KEYS },
 	{ "socket,id=x", VMC_OPTS_ERROR_MISSING, "no address is given; " KINDS },
 	{ "socket,host=h", VMC_OPTS_ERROR_MISSING, "'port' is missing: " CLIENT_PORTS },
 	{ "socket,host=h,server", VMC_OPTS_ERROR_MISSING, "'port' is missing: " PORTS },
@@ -456,10 +455,8 @@ static const struct {
 	{ "socket,port=0", VMC_OPTS_ERROR_VALUE, "bad value '0' for 'port': " CLIENT_PORTS },
 	{ "socket,port=no-such-service", VMC_OPTS_ERROR_VALUE,
 	  "bad value 'no-such-service' for 'port': " CLIENT_PORTS },
-	{ "socket,port=1,path=/x", VMC_OPTS_ERROR_VALUE,
-	  "'port' does not go with 'path'; " KINDS },
-	{ "socket,host=h,path=/x", VMC_OPTS_ERROR_VALUE,
-	  "'host' does not go with 'path'; " KINDS },
+	{ "socket,port=1,path=/x", VMC_OPTS_ERROR_VALUE, "'port' does not go with 'path'; " KINDS },
+	{ "socket,host=h,path=/x", VMC_OPTS_ERROR_VALUE, "'host' does not go with 'path'; " KINDS },
 	{ "socket,fd=3,path=/x", VMC_OPTS_ERROR_VALUE, "'path' does not go with 'fd'; " KINDS },
 	{ "socket,fd=3,host=h", VMC_OPTS_ERROR_VALUE, "'host' does not go with 'fd'; " KINDS },
 	{ "socket,fd=3,reconnect=1", VMC_OPTS_ERROR_VALUE,
@@ -508,8 +505,8 @@ static void test_refused(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < G_N_ELEMENTS(refused); i++) {
-		g_autofree char *whole = g_strdup_printf("-chardev %s: %s", refused[i].options,
-							 refused[i].message);
+		g_autofree char *whole =
+			g_strdup_printf("-chardev %s: %s", refused[i].options, refused[i].message);
 		g_autoptr(GError) error = NULL;
 
 		assert_null(make(refused[i].options, &error));

@@ -133,17 +133,17 @@ static gboolean time_over(void *data)
 }
 
 /* Runs the loop until `condition`; fails after `seconds`. */
-#define run_until(condition, seconds)                                             \
-	do {                                                                      \
-		bool over_ = false;                                               \
-		guint timer_ = g_timeout_add((seconds) * 1000, time_over, &over_);\
-                                                                                  \
-		while (!(condition) && !over_)                                    \
-			g_main_context_iteration(NULL, TRUE);                     \
-		if (!over_)                                                       \
-			g_source_remove(timer_);                                  \
-		if (!(condition))                                                 \
-			fail_msg("not within %d s: %s", (seconds), #condition);   \
+#define run_until(condition, seconds)                                                              \
+	do {                                                                                       \
+		bool over_ = false;                                                                \
+		guint timer_ = g_timeout_add((seconds)*1000, time_over, &over_);                   \
+                                                                                                   \
+		while (!(condition) && !over_)                                                     \
+			g_main_context_iteration(NULL, TRUE);                                      \
+		if (!over_)                                                                        \
+			g_source_remove(timer_);                                                   \
+		if (!(condition))                                                                  \
+			fail_msg("not within %d s: %s", (seconds), #condition);                    \
 	} while (0)
 
 /* Runs the loop for `ms` milliseconds; answers how often it woke. */

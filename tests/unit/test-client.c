@@ -31,9 +31,9 @@ static void closed(void *machine)
 
 static VscOutcome parse_outcome(const char *word)
 {
-	return strcmp(word, "ok") == 0        ? VSC_OUTCOME_OK
-	       : strcmp(word, "no-card") == 0 ? VSC_OUTCOME_NO_CARD
-					      : VSC_OUTCOME_MUTE;
+	return strcmp(word, "ok") == 0      ? VSC_OUTCOME_OK :
+	       strcmp(word, "no-card") == 0 ? VSC_OUTCOME_NO_CARD :
+					      VSC_OUTCOME_MUTE;
 }
 
 static void request(void *machine, char **words)
@@ -94,7 +94,7 @@ static char *next(void *machine, VscOrder order)
 	return NULL;
 }
 
-static const SessionClass client_class = {"client", make, drop, message, request, closed, next};
+static const SessionClass client_class = { "client", make, drop, message, request, closed, next };
 
 static void test_transcripts(void **state)
 {
@@ -102,9 +102,9 @@ static void test_transcripts(void **state)
 	assert_true(run_transcripts(&client_class) >= 10);
 }
 
-static const uint8_t atr[] = {0x3b, 0x00};
-static const uint8_t ours[] = {'V', 'S', 'C', 'D', 0, 0, 0, 2, 0x80, 0, 0, 0};
-static const uint8_t old[] = {'V', 'S', 'C', 'D', 0, 0, 0, 2, 0, 0, 0, 0};
+static const uint8_t atr[] = { 0x3b, 0x00 };
+static const uint8_t ours[] = { 'V', 'S', 'C', 'D', 0, 0, 0, 2, 0x80, 0, 0, 0 };
+static const uint8_t old[] = { 'V', 'S', 'C', 'D', 0, 0, 0, 2, 0, 0, 0, 0 };
 static const uint8_t success[4];
 
 /* A client whose one card the host knows, which says `init`. */
@@ -116,12 +116,12 @@ static VscClient *ready_client(const uint8_t init[12])
 	vsc_client_reader_added(client, 0, "A");
 	vsc_client_card_inserted(client, 0, vmc_span(atr, sizeof(atr)));
 	vsc_client_opened(client);
-	vsc_client_message(client, &(VscMessage){.type = VSC_TYPE_INIT,
-						 .payload = vmc_span(init, 12)});
+	vsc_client_message(client,
+			   &(VscMessage){ .type = VSC_TYPE_INIT, .payload = vmc_span(init, 12) });
 	/* To ReaderAdd and ATR; an old host is sent a ReaderRemove before. */
 	for (unsigned i = 0; i < (init == old ? 3 : 2); i++)
-		vsc_client_message(client, &(VscMessage){.type = VSC_TYPE_ERROR,
-							 .payload = vmc_span(success, 4)});
+		vsc_client_message(client, &(VscMessage){ .type = VSC_TYPE_ERROR,
+							  .payload = vmc_span(success, 4) });
 	while (vsc_client_next(client, &a))
 		;
 	return client;
@@ -150,11 +150,11 @@ static void test_silent_host(void **state)
 	}
 	assert_int_equal(count(client, VSC_CLIENT_SEND), 2000);
 	for (unsigned i = 0; i < 2000; i++)
-		vsc_client_message(client, &(VscMessage){.type = VSC_TYPE_ERROR,
-							 .payload = vmc_span(success, 4)});
+		vsc_client_message(client, &(VscMessage){ .type = VSC_TYPE_ERROR,
+							  .payload = vmc_span(success, 4) });
 	count(client, VSC_CLIENT_NOTE);
 	vsc_client_message(client,
-			   &(VscMessage){.type = VSC_TYPE_APDU, .payload = vmc_span(ours, 5)});
+			   &(VscMessage){ .type = VSC_TYPE_APDU, .payload = vmc_span(ours, 5) });
 	assert_int_equal(count(client, VSC_CLIENT_TRANSMIT), 1);
 }
 
@@ -177,7 +177,7 @@ static void test_promise(void **state)
 /* Commands without end are held, then answered, then too many. */
 static void test_flood(void **state)
 {
-	const VscMessage apdu = {.type = VSC_TYPE_APDU, .payload = vmc_span(ours, 5)};
+	const VscMessage apdu = { .type = VSC_TYPE_APDU, .payload = vmc_span(ours, 5) };
 	g_autoptr(VscClient) client = ready_client(ours);
 	unsigned closes = 0;
 
@@ -202,12 +202,12 @@ static void test_many_readers(void **state)
 	for (uint32_t slot = 0; slot < VSC_CLIENT_READERS_MAX; slot++)
 		vsc_client_reader_added(client, slot, "R");
 	vsc_client_opened(client);
-	vsc_client_message(client, &(VscMessage){.type = VSC_TYPE_INIT,
-						 .payload = vmc_span(ours, sizeof(ours))});
+	vsc_client_message(client, &(VscMessage){ .type = VSC_TYPE_INIT,
+						  .payload = vmc_span(ours, sizeof(ours)) });
 	for (uint32_t id = 0; id < 100; id++) {
-		vsc_client_message(client, &(VscMessage){.type = VSC_TYPE_ERROR,
-							 .reader_id = id,
-							 .payload = vmc_span(success, 4)});
+		vsc_client_message(client, &(VscMessage){ .type = VSC_TYPE_ERROR,
+							  .reader_id = id,
+							  .payload = vmc_span(success, 4) });
 		taken += count(client, VSC_CLIENT_READER_TAKEN);
 	}
 	assert_int_equal(taken, VSC_CLIENT_READERS_MAX);
@@ -216,10 +216,8 @@ static void test_many_readers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_transcripts),
-		cmocka_unit_test(test_silent_host),
-		cmocka_unit_test(test_promise),
-		cmocka_unit_test(test_flood),
+		cmocka_unit_test(test_transcripts),  cmocka_unit_test(test_silent_host),
+		cmocka_unit_test(test_promise),      cmocka_unit_test(test_flood),
 		cmocka_unit_test(test_many_readers),
 	};
 

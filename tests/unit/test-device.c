@@ -118,7 +118,8 @@ static void check_done(Host *host, uint64_t id, UsbStatus status, size_t actual)
 }
 
 /* A control request; answers its data, NULL if it stalled. */
-static GByteArray *control(Host *host, uint16_t request, uint16_t value, uint16_t index, uint16_t length)
+static GByteArray *control(Host *host, uint16_t request, uint16_t value, uint16_t index,
+			   uint16_t length)
 {
 	UsbSetup setup = { (uint8_t)(request >> 8), (uint8_t)request, value, index, length };
 	GByteArray *data = NULL;
@@ -136,8 +137,8 @@ static GByteArray *control(Host *host, uint16_t request, uint16_t value, uint16_
 	return data;
 }
 
-static void check_control(Host *host, uint16_t request, uint16_t value, uint16_t index, uint16_t length,
-                          const void *want, size_t len)
+static void check_control(Host *host, uint16_t request, uint16_t value, uint16_t index,
+			  uint16_t length, const void *want, size_t len)
 {
 	g_autoptr(GByteArray) data = control(host, request, value, index, length);
 
@@ -147,7 +148,8 @@ static void check_control(Host *host, uint16_t request, uint16_t value, uint16_t
 		assert_memory_equal(data->data, want, len);
 }
 
-static void check_stall(Host *host, uint16_t request, uint16_t value, uint16_t index, uint16_t length)
+static void check_stall(Host *host, uint16_t request, uint16_t value, uint16_t index,
+			uint16_t length)
 {
 	assert_null(control(host, request, value, index, length));
 }
@@ -344,15 +346,16 @@ static void test_no_endpoint(void **state)
 static void test_response_sizes(void **state)
 {
 	static const size_t lengths[] = { 64, 512, 16384, 65556 };
-	static const unsigned totals[] = { 12,  13,  63,  64,  65,  127,  128,  129,
-		                           511, 512, 513, 576, 1024, 16383, 16384, 16385, 65546, 65548 };
+	static const unsigned totals[] = { 12,  13,  63,  64,   65,    127,   128,   129,   511,
+					   512, 513, 576, 1024, 16383, 16384, 16385, 65546, 65548 };
 	Host *host = *state;
 
 	power_on(host);
 	for (size_t i = 0; i < G_N_ELEMENTS(totals); i++)
 		for (size_t l = 0; l < G_N_ELEMENTS(lengths); l++) {
 			unsigned ne = totals[i] - 12, delay;
-			uint8_t apdu[] = { 0, 0xEC, 0, (uint8_t)i, 0, (uint8_t)(ne >> 8), (uint8_t)ne };
+			uint8_t apdu[] = { 0,          0xEC, 0, (uint8_t)i, 0, (uint8_t)(ne >> 8),
+					   (uint8_t)ne };
 			size_t len = ne ? sizeof(apdu) : 4;
 			GByteArray *want = vsc_test_card_response(vmc_span(apdu, len), &delay);
 			GByteArray *got;
@@ -633,24 +636,15 @@ static void test_removal_pending(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		HOST_TEST(test_descriptors),
-		HOST_TEST(test_standard_requests),
-		HOST_TEST(test_class_requests),
-		HOST_TEST(test_halt),
-		HOST_TEST(test_no_endpoint),
-		HOST_TEST(test_response_sizes),
-		HOST_TEST(test_command_sizes),
-		HOST_TEST(test_wrong_messages),
-		HOST_TEST(test_order),
-		HOST_TEST(test_unread),
-		HOST_TEST(test_too_many),
-		HOST_TEST(test_held_bytes),
-		HOST_TEST(test_cancel),
-		HOST_TEST(test_reset),
-		HOST_TEST(test_attach),
-		HOST_TEST(test_interrupt),
-		HOST_TEST(test_time_extension),
-		HOST_TEST(test_removal_pending),
+		HOST_TEST(test_descriptors),    HOST_TEST(test_standard_requests),
+		HOST_TEST(test_class_requests), HOST_TEST(test_halt),
+		HOST_TEST(test_no_endpoint),    HOST_TEST(test_response_sizes),
+		HOST_TEST(test_command_sizes),  HOST_TEST(test_wrong_messages),
+		HOST_TEST(test_order),          HOST_TEST(test_unread),
+		HOST_TEST(test_too_many),       HOST_TEST(test_held_bytes),
+		HOST_TEST(test_cancel),         HOST_TEST(test_reset),
+		HOST_TEST(test_attach),         HOST_TEST(test_interrupt),
+		HOST_TEST(test_time_extension), HOST_TEST(test_removal_pending),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -167,7 +167,7 @@ static char *next(void *machine, VscOrder order)
 	return NULL;
 }
 
-static const SessionClass host_class = {"host", make, drop, message, request, closed, next};
+static const SessionClass host_class = { "host", make, drop, message, request, closed, next };
 
 static void test_transcripts(void **state)
 {
@@ -178,14 +178,14 @@ static void test_transcripts(void **state)
 /* A host with one reader and a powered card in it. */
 static VscHost *ready_host(void)
 {
-	static const uint8_t atr[] = {0x3b, 0x00};
+	static const uint8_t atr[] = { 0x3b, 0x00 };
 	VscHost *host = vsc_host_new(VSC_ORDER_BIG, 1, 0);
 	VscHostAction a;
 
 	vsc_host_opened(host);
-	vsc_host_message(host, &(VscMessage){.type = VSC_TYPE_READER_ADD}, 0);
+	vsc_host_message(host, &(VscMessage){ .type = VSC_TYPE_READER_ADD }, 0);
 	vsc_host_message(
-		host, &(VscMessage){.type = VSC_TYPE_ATR, .payload = vmc_span(atr, sizeof(atr))},
+		host, &(VscMessage){ .type = VSC_TYPE_ATR, .payload = vmc_span(atr, sizeof(atr)) },
 		0);
 	vsc_host_power_on(host, 0, 1);
 	while (vsc_host_next(host, &a))
@@ -200,14 +200,14 @@ static void test_answer_lengths(void **state)
 		size_t len;
 		VscOutcome outcome;
 	} cases[] = {
-		{0, VSC_OUTCOME_FAILED},
-		{1, VSC_OUTCOME_FAILED},
-		{2, VSC_OUTCOME_OK},
-		{8, VSC_OUTCOME_OK},
-		{65524, VSC_OUTCOME_OK},
-		{VSC_RESPONSE_MAX, VSC_OUTCOME_OK},
-		{VSC_RESPONSE_MAX + 1, VSC_OUTCOME_FAILED},
-		{VSC_WIRE_PAYLOAD_MAX, VSC_OUTCOME_FAILED},
+		{ 0, VSC_OUTCOME_FAILED },
+		{ 1, VSC_OUTCOME_FAILED },
+		{ 2, VSC_OUTCOME_OK },
+		{ 8, VSC_OUTCOME_OK },
+		{ 65524, VSC_OUTCOME_OK },
+		{ VSC_RESPONSE_MAX, VSC_OUTCOME_OK },
+		{ VSC_RESPONSE_MAX + 1, VSC_OUTCOME_FAILED },
+		{ VSC_WIRE_PAYLOAD_MAX, VSC_OUTCOME_FAILED },
 	};
 	g_autofree uint8_t *data = g_malloc0(VSC_WIRE_PAYLOAD_MAX);
 	g_autoptr(VscHost) host = ready_host();
@@ -217,14 +217,13 @@ static void test_answer_lengths(void **state)
 	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
 		bool answered = false;
 
-		vsc_host_transmit(host, 0, (VscToken)(100 + i), vmc_span(data, VSC_COMMAND_MAX),
-				  0);
+		vsc_host_transmit(host, 0, (VscToken)(100 + i), vmc_span(data, VSC_COMMAND_MAX), 0);
 		assert_true(vsc_host_next(host, &a));
 		assert_int_equal(a.kind, VSC_HOST_SEND);
 		assert_int_equal(a.data.len, VSC_COMMAND_MAX);
 		vsc_host_message(host,
-				 &(VscMessage){.type = VSC_TYPE_APDU,
-					       .payload = vmc_span(data, cases[i].len)},
+				 &(VscMessage){ .type = VSC_TYPE_APDU,
+						.payload = vmc_span(data, cases[i].len) },
 				 0);
 		while (vsc_host_next(host, &a)) {
 			if (a.kind != VSC_HOST_ANSWER)
@@ -237,8 +236,8 @@ static void test_answer_lengths(void **state)
 		assert_true(answered);
 	}
 	/* A response is no ATR, however long. */
-	vsc_host_message(host,
-			 &(VscMessage){.type = VSC_TYPE_ATR, .payload = vmc_span(data, 65536)}, 0);
+	vsc_host_message(
+		host, &(VscMessage){ .type = VSC_TYPE_ATR, .payload = vmc_span(data, 65536) }, 0);
 	while (vsc_host_next(host, &a))
 		assert_int_not_equal(a.kind, VSC_HOST_CARD_INSERTED);
 }
@@ -252,12 +251,12 @@ static void test_notes_end(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < 10000; i++) {
-		vsc_host_message(host, &(VscMessage){.type = 0x55}, 0);
+		vsc_host_message(host, &(VscMessage){ .type = 0x55 }, 0);
 		while (vsc_host_next(host, &a))
 			notes++;
 	}
 	assert_in_range(notes, 10, 100);
-	vsc_host_message(host, &(VscMessage){.type = VSC_TYPE_CARD_REMOVE}, 0);
+	vsc_host_message(host, &(VscMessage){ .type = VSC_TYPE_CARD_REMOVE }, 0);
 	assert_true(vsc_host_next(host, &a));
 	assert_int_equal(a.kind, VSC_HOST_CARD_REMOVED);
 }

@@ -51,7 +51,7 @@ static const VscClientLinkEvents both_events = {
 
 static void both_start(Both *both)
 {
-	*both = (Both){0};
+	*both = (Both){ 0 };
 	vmc_chardev_pair_new(&both->one, &both->other);
 	both->host = vsc_host_link_new(both->one, 1, NULL);
 	both->client = vsc_client_link_new(both->other, &both_events, both, NULL);
@@ -275,7 +275,7 @@ static void host_start(Host *h)
 {
 	VmcChardev *other;
 
-	*h = (Host){0};
+	*h = (Host){ 0 };
 	vmc_chardev_pair_new(&h->chardev, &other);
 	h->link = vsc_host_link_new(h->chardev, 1, NULL);
 	user_start(&h->user, vsc_host_link_card(h->link, 0));
@@ -308,7 +308,7 @@ static void host_stop(Host *h)
 /* A bad length, a bad Init: the conversation ends, the next one works. */
 static void test_host_closes(void **state)
 {
-	static const uint32_t lengths[] = {65545, 0x80000000, 0xffffffff};
+	static const uint32_t lengths[] = { 65545, 0x80000000, 0xffffffff };
 	Host h;
 
 	(void)state;
@@ -346,7 +346,7 @@ static void test_host_partial(void **state)
 	host_start(&h);
 	host_card(&h);
 	for (unsigned i = 0; i < 10000; i++) {
-		uint8_t message[VSC_WIRE_HEADER + 4] = {0};
+		uint8_t message[VSC_WIRE_HEADER + 4] = { 0 };
 
 		vsc_wire_put_header(message, VSC_ORDER_BIG, VSC_TYPE_ERROR, 0, 4);
 		g_byte_array_append(stream, message, sizeof(message));
@@ -442,9 +442,9 @@ static void test_host_cut(void **state)
 		const char *data;
 		size_t len;
 	} messages[] = {
-		{VSC_TYPE_INIT, init_old, 12}, {VSC_TYPE_READER_ADD, "name", 4},
-		{VSC_TYPE_ATR, atr_t0, 2},     {VSC_TYPE_CARD_REMOVE, NULL, 0},
-		{VSC_TYPE_ATR, atr_t0, 2},
+		{ VSC_TYPE_INIT, init_old, 12 }, { VSC_TYPE_READER_ADD, "name", 4 },
+		{ VSC_TYPE_ATR, atr_t0, 2 },     { VSC_TYPE_CARD_REMOVE, NULL, 0 },
+		{ VSC_TYPE_ATR, atr_t0, 2 },
 	};
 	Host h;
 
@@ -532,7 +532,7 @@ static void client_start(Client *c, const char *init, const char *atr, size_t at
 {
 	VmcChardev *other;
 
-	*c = (Client){0};
+	*c = (Client){ 0 };
 	vmc_chardev_pair_new(&c->chardev, &other);
 	c->link = vsc_client_link_new(c->chardev, NULL, NULL, NULL);
 	raw_start(&c->raw, other);

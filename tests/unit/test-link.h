@@ -63,7 +63,7 @@ static const VmcChardevEvents raw_events = {
 
 static void raw_start(Raw *raw, VmcChardev *chardev)
 {
-	*raw = (Raw){.chardev = chardev, .got = g_byte_array_new()};
+	*raw = (Raw){ .chardev = chardev, .got = g_byte_array_new() };
 	assert_true(vmc_chardev_set_user(chardev, &raw_events, raw));
 }
 
@@ -129,8 +129,8 @@ static void raw_expect(Raw *raw, uint32_t type, uint32_t id, const char *data, s
 
 static const char init_old[] = "VSCD\0\0\0\2\0\0\0";
 static const char init_ours[] = "VSCD\0\0\0\2\x80\0\0";
-static const char atr_t0[] = {0x3b, 0x00};
-static const char atr_t1[] = {0x3b, (char)0x80, 0x01, (char)0x81};
+static const char atr_t0[] = { 0x3b, 0x00 };
+static const char atr_t1[] = { 0x3b, (char)0x80, 0x01, (char)0x81 };
 static const char success[4];
 
 /* ---- A user of a card ---- */
@@ -186,7 +186,7 @@ static const VscCardEvents user_events = {
 
 static void user_start(User *user, VscCard *card)
 {
-	*user = (User){.card = card, .data = g_byte_array_new()};
+	*user = (User){ .card = card, .data = g_byte_array_new() };
 	vsc_card_set_user(card, &user_events, user);
 }
 
@@ -300,6 +300,6 @@ static const VscCardClass echo_class = {
 
 static void echo_start(Echo *echo, const char *name, const char *atr, size_t atr_len)
 {
-	*echo = (Echo){.atr = atr, .atr_len = atr_len, .answer = g_byte_array_new()};
+	*echo = (Echo){ .atr = atr, .atr_len = atr_len, .answer = g_byte_array_new() };
 	vsc_card_init(&echo->base, &echo_class, name);
 }

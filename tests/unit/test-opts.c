@@ -78,14 +78,10 @@ static void test_commas(void **state)
 	static const struct {
 		const char *text, *backend, *path, *host;
 	} cases[] = {
-		{ "s,path=a,,b", "s", "a,b", NULL },
-		{ "s,path=a,,,host=b", "s", "a,", "b" },
-		{ "s,path=,,,,", "s", ",,", NULL },
-		{ "s,,t,path=x", "s,t", "x", NULL },
-		{ "s,path=x,", "s", "x", NULL },
-		{ "path=x,host=y", NULL, "x", "y" },
-		{ "path=x,backend=s", "s", "x", NULL },
-		{ "a b,path= ,host=\t", "a b", " ", "\t" },
+		{ "s,path=a,,b", "s", "a,b", NULL },    { "s,path=a,,,host=b", "s", "a,", "b" },
+		{ "s,path=,,,,", "s", ",,", NULL },     { "s,,t,path=x", "s,t", "x", NULL },
+		{ "s,path=x,", "s", "x", NULL },        { "path=x,host=y", NULL, "x", "y" },
+		{ "path=x,backend=s", "s", "x", NULL }, { "a b,path= ,host=\t", "a b", " ", "\t" },
 	};
 
 	(void)state;
@@ -165,8 +161,7 @@ static void test_numbers(void **state)
 /* The commands of the mailing list, word for word. */
 static void test_verbatim(void **state)
 {
-	g_autoptr(VmcOpts) opts =
-		checked("socket,server,host=0.0.0.0,port=2001,id=ccid,nowait");
+	g_autoptr(VmcOpts) opts = checked("socket,server,host=0.0.0.0,port=2001,id=ccid,nowait");
 
 	(void)state;
 	assert_string_equal(vmc_opts_get(opts, "backend"), "socket");
@@ -183,10 +178,16 @@ static void test_help(void **state)
 		const char *text;
 		bool wants;
 	} cases[] = {
-		{ "help", true },	   { "?", true },	    { "socket,help", true },
-		{ "socket,?", true },	   { "socket,port=1,help", true },
-		{ "socket", false },	   { "socket,id=help", false },
-		{ "socket,help=on", false }, { "nohelp", false },   { "helper", false },
+		{ "help", true },
+		{ "?", true },
+		{ "socket,help", true },
+		{ "socket,?", true },
+		{ "socket,port=1,help", true },
+		{ "socket", false },
+		{ "socket,id=help", false },
+		{ "socket,help=on", false },
+		{ "nohelp", false },
+		{ "helper", false },
 	};
 
 	(void)state;
@@ -246,7 +247,8 @@ static void test_parse_errors(void **state)
 		{ "socket,id=x,id=y", VMC_OPTS_ERROR_REPEATED, "key 'id' is given twice" },
 		{ "socket,server,server=off", VMC_OPTS_ERROR_REPEATED,
 		  "key 'server' is given twice" },
-		{ "socket,backend=socket", VMC_OPTS_ERROR_REPEATED, "key 'backend' is given twice" },
+		{ "socket,backend=socket", VMC_OPTS_ERROR_REPEATED,
+		  "key 'backend' is given twice" },
 		{ "socket,id=1x", VMC_OPTS_ERROR_SYNTAX, "bad id '1x'" ID_RULE },
 		{ "socket,id=", VMC_OPTS_ERROR_SYNTAX, "bad id ''" ID_RULE },
 		{ "socket,id", VMC_OPTS_ERROR_SYNTAX, "bad id ''" ID_RULE },
@@ -319,7 +321,8 @@ static void test_check_errors(void **state)
 		{ "big=18446744073709551616", VMC_OPTS_ERROR_VALUE,
 		  "bad value '18446744073709551616' for 'big': a number from 0 to "
 		  "18446744073709551615" },
-		{ "server=maybe", VMC_OPTS_ERROR_VALUE, "bad value 'maybe' for 'server': on or off" },
+		{ "server=maybe", VMC_OPTS_ERROR_VALUE,
+		  "bad value 'maybe' for 'server': on or off" },
 		{ "server=", VMC_OPTS_ERROR_VALUE, "bad value '' for 'server': on or off" },
 		{ "server=ON", VMC_OPTS_ERROR_VALUE, "bad value 'ON' for 'server': on or off" },
 		{ "path=", VMC_OPTS_ERROR_VALUE, "bad value '' for 'path': it must not be empty" },
@@ -418,20 +421,13 @@ static void test_print_table(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_pairs),
-		cmocka_unit_test(test_commas),
-		cmocka_unit_test(test_no_implied),
-		cmocka_unit_test(test_short_booleans),
-		cmocka_unit_test(test_numbers),
-		cmocka_unit_test(test_verbatim),
-		cmocka_unit_test(test_help),
-		cmocka_unit_test(test_built_by_hand),
-		cmocka_unit_test(test_parse_errors),
-		cmocka_unit_test(test_good_ids),
-		cmocka_unit_test(test_check_errors),
-		cmocka_unit_test(test_implied_is_not_listed),
-		cmocka_unit_test(test_one_line),
-		cmocka_unit_test(test_set_error),
+		cmocka_unit_test(test_pairs),        cmocka_unit_test(test_commas),
+		cmocka_unit_test(test_no_implied),   cmocka_unit_test(test_short_booleans),
+		cmocka_unit_test(test_numbers),      cmocka_unit_test(test_verbatim),
+		cmocka_unit_test(test_help),         cmocka_unit_test(test_built_by_hand),
+		cmocka_unit_test(test_parse_errors), cmocka_unit_test(test_good_ids),
+		cmocka_unit_test(test_check_errors), cmocka_unit_test(test_implied_is_not_listed),
+		cmocka_unit_test(test_one_line),     cmocka_unit_test(test_set_error),
 		cmocka_unit_test(test_print_table),
 	};
 

@@ -64,7 +64,8 @@ static void append_token(Play *play, GByteArray *bytes, GByteArray *mask, const 
 	for (; times > 0; times--)
 		for (size_t i = 0; i < len; i += 2) {
 			bool any = parts[0][i] == '.';
-			int high = g_ascii_xdigit_value(parts[0][i]), low = g_ascii_xdigit_value(parts[0][i + 1]);
+			int high = g_ascii_xdigit_value(parts[0][i]),
+			    low = g_ascii_xdigit_value(parts[0][i + 1]);
 			uint8_t byte = (uint8_t)(any ? 0 : high << 4 | low);
 
 			if (!any && (high < 0 || low < 0))
@@ -107,7 +108,8 @@ static VscTestCard *card_at(Play *play, const char *word, unsigned *index)
 	return play->cards[*index];
 }
 
-static void compare(Play *play, const char *what, VmcSpan got, const GByteArray *want, const GByteArray *mask)
+static void compare(Play *play, const char *what, VmcSpan got, const GByteArray *want,
+		    const GByteArray *mask)
 {
 	bool same = got.len == want->len;
 	g_autoptr(GString) text = g_string_new(NULL);
@@ -129,7 +131,8 @@ static void on_message(void *user, VmcSpan message)
 	Play *play = user;
 	GByteArray *copy = g_byte_array_new();
 
-	g_queue_push_tail(&play->answers, g_byte_array_append(copy, message.data, (guint)message.len));
+	g_queue_push_tail(&play->answers,
+			  g_byte_array_append(copy, message.data, (guint)message.len));
 }
 
 static void on_slot_change(void *user)
@@ -385,7 +388,8 @@ static void test_wrong_slots(void **state)
 	begin(&play, 1);
 	for (unsigned type = 0; type < 256; type++)
 		for (size_t i = 0; i < G_N_ELEMENTS(slots); i++) {
-			uint8_t message[CCID_HEADER] = { (uint8_t)type, 0, 0, 0, 0, slots[i], (uint8_t)(type + 1) };
+			uint8_t message[CCID_HEADER] = { (uint8_t)type,      0, 0, 0, 0, slots[i],
+							 (uint8_t)(type + 1) };
 			g_autoptr(GByteArray) got = NULL;
 
 			ccid_reader_message(play.reader, vmc_span(message, sizeof(message)), 0);
@@ -482,6 +486,6 @@ int main(void)
 	g_clear_pointer(&dir, g_dir_close);
 	if (names->len == 0)
 		return 1;
-	return _cmocka_run_group_tests("reader", (const struct CMUnitTest *)(void *)tests->data, tests->len, NULL,
-	                               NULL);
+	return _cmocka_run_group_tests("reader", (const struct CMUnitTest *)(void *)tests->data,
+				       tests->len, NULL, NULL);
 }

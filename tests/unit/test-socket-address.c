@@ -315,8 +315,8 @@ static void test_abstract(void **state)
 	for (int tight = 0; tight < 2; tight++) {
 		VmcChardev *dev = good("socket,path=%s,abstract=on,tight=%s,server,nowait", name,
 				       tight ? "on" : "off");
-		VmcChardev *client = good("socket,path=%s,abstract=on,tight=%s", name,
-					  tight ? "on" : "off");
+		VmcChardev *client =
+			good("socket,path=%s,abstract=on,tight=%s", name, tight ? "on" : "off");
 		int fd;
 
 		run_until(vmc_chardev_is_open(client) && vmc_chardev_is_open(dev), 5);

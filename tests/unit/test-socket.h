@@ -99,7 +99,8 @@ static inline int plain_listen(const char *host, uint16_t *port)
 	return fd;
 }
 
-static inline struct sockaddr_un unix_address(const char *path, bool abstract, bool tight, socklen_t *len)
+static inline struct sockaddr_un unix_address(const char *path, bool abstract, bool tight,
+					      socklen_t *len)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 

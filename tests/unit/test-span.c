@@ -129,7 +129,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_numbers), cmocka_unit_test(test_too_short),
-		cmocka_unit_test(test_take),	cmocka_unit_test(test_put),
+		cmocka_unit_test(test_take),    cmocka_unit_test(test_put),
 		cmocka_unit_test(test_wipe),
 	};
 

@@ -19,9 +19,9 @@
 
 /* T=0 as libcacard's card has it; T=1; T=1 with "extended Lc and Le" in its
  * historical bytes; T=0 and T=1. */
-#define ATR_T0   "3b67000043415244303132"
-#define ATR_T1   "3b84810143415244"
-#define ATR_T1E  "3b8581018073000040"
+#define ATR_T0 "3b67000043415244303132"
+#define ATR_T1 "3b84810143415244"
+#define ATR_T1E "3b8581018073000040"
 #define ATR_BOTH "3b80800101"
 
 static GByteArray *bytes_of(const char *hex)
@@ -79,111 +79,113 @@ static const struct {
 	const char *atr;
 	const char *steps;
 } scripts[] = {
-	{"case 1", ATR_T1, "h00200080 f00200080 c63c3 r63c3"},
-	{"case 1, P3 = 00", ATR_T1, "h0020008000 f0020008000 c9000 r9000"},
-	{"case 1, P3 = 00, refused", ATR_T1, "h0020008000 f0020008000 c6700 f00200080 c63c3 r63c3"},
-	{"case 1 with data", ATR_T1, "h00200080 f00200080 caabb9000 r6102 h00c0000002 raabb9000"},
-	{"case 2", ATR_T1, "h00b0000002 f00b0000002 caabb9000 raabb9000"},
-	{"case 2, less", ATR_T1,
-	 "h00b0000004 f00b0000004 caabb6282 r6c02 h00b0000002 raabb6282 "
-	 "h00b0000002 f00b0000002 c6a82 r6a82"},
-	{"case 2, P3 = 00", ATR_T1,
-	 "h00b0000000 f00b0000000 caabb9000 r6c02 h00b0000002 raabb9000"},
-	{"case 2, more", ATR_T1, "h00b0000001 f00b0000001 caabb9000 raa6101 h00c0000001 rbb9000"},
-	{"case 2, 6Cxx", ATR_T1,
-	 "h00b0000000 f00b0000000 c6c02 f00b0000002 caabb9000 r6c02 "
-	 "h00b0000002 raabb9000"},
-	{"case 2, 6Cxx twice", ATR_T1, "h00b0000000 f00b0000000 c6c02 f00b0000002 c6c03 r6c03"},
-	{"case 3", ATR_T1, "h00d600000211aa f00d600000211aa00 c9000 r9000"},
-	{"case 3, no Le", ATR_T1,
-	 "h00d600000211aa f00d600000211aa00 c6700 f00d600000211aa c9000 r9000"},
-	{"case 3, wrong", ATR_T1,
-	 "h00d600000211aa f00d600000211aa00 c6700 f00d600000211aa c6700 r6700"},
-	{"case 4", ATR_T1, "h00a4000001aa f00a4000001aa00 c11229000 r6102 h00c0000002 r11229000"},
-	{"case 4, in parts", ATR_T1,
-	 "h00a4000001aa f00a4000001aa00 c1122336285 r6103 "
-	 "h00c0000002 r11226101 h00c0000001 r336285"},
-	{"case 4, wrong P3", ATR_T1,
-	 "h00a4000001aa f00a4000001aa00 c11229000 r6102 h00c0000000 r6c02 "
-	 "h00c0000002 r11229000 h00c0000002 f00c0000002 c6985 r6985"},
-	{"case 4 with Le", ATR_T1, "h00a4000001aa05 f00a4000001aa05 c11229000 r6102"},
-	{"case 4, 6Cxx", ATR_T1,
-	 "h00a4000001aa f00a4000001aa00 c6c02 f00a4000001aa02 c11229000 r6102"},
-	{"case 4, 61xx of the card", ATR_T1,
-	 "h00a4000001aa f00a4000001aa00 c6105 r6105 "
-	 "h00c0000005 f00c0000005 c11223344559000 r11223344559000"},
-	{"case 4, other channel", ATR_T1,
-	 "h01a4000001aa f01a4000001aa00 c11229000 r6102 "
-	 "h00c0000002 f00c0000002 c6985 r6985 h01c0000002 f01c0000002 c6985 r6985"},
-	{"case 4, other class, same channel", ATR_T1,
-	 "h80ca000001aa f80ca000001aa00 c11229000 r6102 "
-	 "h00c0000002 r11229000"},
-	{"case 4, another command", ATR_T1,
-	 "h00a4000001aa f00a4000001aa00 c11229000 r6102 "
-	 "h00b0000001 f00b0000001 cbb9000 rbb9000 h00c0000002 f00c0000002 c6985 r6985"},
-	{"a GET RESPONSE ends the right to repeat", ATR_T1,
-	 "h00b0000001 f00b0000001 caabb9000 raa6101 h00c0000002 r6c01 h00b0000001 f00b0000001 "
-	 "c9000 r9000"},
-	{"52 bytes, asked", ATR_T1,
-	 "h00b0000034 f00b0000034 c@9000 r6c33 h00b0000033 r#6101 h00c0000001 r009000"},
-	{"52 bytes, P3 = 00", ATR_T1,
-	 "h00b0000000 f00b0000000 c@9000 r6c33 h00b0000033 r#6101 h00c0000001 r009000"},
-	{"52 bytes, case 4", ATR_T1,
-	 "h00a4000001aa f00a4000001aa00 c@9000 r6133 h00c0000033 r#6101 h00c0000001 r009000"},
-	{"52 bytes, case 4, asked all the same", ATR_T1,
-	 "h00a4000001aa f00a4000001aa00 c@9000 r6133 h00c0000034 r6c33 h00c0000033 r#6101 "
-	 "h00c0000001 r009000"},
-	{"2E", ATR_T1, "h00b00000000000 f00b00000000000 c11229000 r6102 h00c0000002 r11229000"},
-	{"3E", ATR_T1, "h00d60000000001aa f00d60000000001aa0000 c9000 r9000"},
-	{"3E, no Le", ATR_T1,
-	 "h00d60000000001aa f00d60000000001aa0000 c6700 f00d60000000001aa c9000 r9000"},
-	{"4E", ATR_T1,
-	 "h00d60000000001aa0100 f00d60000000001aa0100 c11229000 r6102 h00c0000002 r11229000"},
-	{"4E, 6Cxx", ATR_T1,
-	 "h00d60000000001aa0100 f00d60000000001aa0100 c6c02 f00d60000000001aa0002 c11229000 r6102"},
-	{"too short", ATR_T1, "h00a400 r6700 h r6700"},
-	{"more data than P3", ATR_T1, "h00a4000001aabbcc r6700"},
-	{"less data than P3", ATR_T1, "h00a4000003aabb r6700"},
-	{"a broken response", ATR_T1, "h00b0000001 f00b0000001 c90 r6f00"},
-	{"ENVELOPE the card knows itself", ATR_T1, "h00c2000002aabb f00c2000002aabb00 c9000 r9000"},
-	{"ENVELOPE, 3E", ATR_T1E,
-	 "h00c200000500d6000000 r9000 h00c20000030003aa r9000 "
-	 "h00c2000002bbcc f00d60000000003aabbcc0000 c9000 r9000"},
-	{"ENVELOPE, 2E and an end", ATR_T1E,
-	 "h00c200000700b00000000100 r9000 h00c2000000 "
-	 "f00b00000000100 c11229000 r6102 h00c0000002 r11229000"},
-	{"ENVELOPE, ended too soon", ATR_T1E, "h00c200000600b000000001 r9000 h00c2000000 r6700"},
-	{"ENVELOPE, nothing in it", ATR_T1E, "h00c2000000 f00c2000000 c6985 r6985"},
-	{"ENVELOPE, 4E", ATR_T1E,
-	 "h00c200000a00d60000000001aa0000 f00d60000000001aa0000 c11229000 r6102 "
-	 "h00c0000002 r11229000"},
-	{"ENVELOPE, left for another", ATR_T1E,
-	 "h00c200000500d6000000 r9000 h00b0000001 f00b0000001 cbb9000 rbb9000 "
-	 "h00c20000030003aa f00c20000030003aa00 c6a80 r6a80"},
-	{"ENVELOPE, not an extended APDU", ATR_T1E,
-	 "h00c2000005aabbccdd01 f00c2000005aabbccdd0100 c9000 r9000"},
+	{ "case 1", ATR_T1, "h00200080 f00200080 c63c3 r63c3" },
+	{ "case 1, P3 = 00", ATR_T1, "h0020008000 f0020008000 c9000 r9000" },
+	{ "case 1, P3 = 00, refused", ATR_T1,
+	  "h0020008000 f0020008000 c6700 f00200080 c63c3 r63c3" },
+	{ "case 1 with data", ATR_T1, "h00200080 f00200080 caabb9000 r6102 h00c0000002 raabb9000" },
+	{ "case 2", ATR_T1, "h00b0000002 f00b0000002 caabb9000 raabb9000" },
+	{ "case 2, less", ATR_T1,
+	  "h00b0000004 f00b0000004 caabb6282 r6c02 h00b0000002 raabb6282 "
+	  "h00b0000002 f00b0000002 c6a82 r6a82" },
+	{ "case 2, P3 = 00", ATR_T1,
+	  "h00b0000000 f00b0000000 caabb9000 r6c02 h00b0000002 raabb9000" },
+	{ "case 2, more", ATR_T1, "h00b0000001 f00b0000001 caabb9000 raa6101 h00c0000001 rbb9000" },
+	{ "case 2, 6Cxx", ATR_T1,
+	  "h00b0000000 f00b0000000 c6c02 f00b0000002 caabb9000 r6c02 "
+	  "h00b0000002 raabb9000" },
+	{ "case 2, 6Cxx twice", ATR_T1, "h00b0000000 f00b0000000 c6c02 f00b0000002 c6c03 r6c03" },
+	{ "case 3", ATR_T1, "h00d600000211aa f00d600000211aa00 c9000 r9000" },
+	{ "case 3, no Le", ATR_T1,
+	  "h00d600000211aa f00d600000211aa00 c6700 f00d600000211aa c9000 r9000" },
+	{ "case 3, wrong", ATR_T1,
+	  "h00d600000211aa f00d600000211aa00 c6700 f00d600000211aa c6700 r6700" },
+	{ "case 4", ATR_T1, "h00a4000001aa f00a4000001aa00 c11229000 r6102 h00c0000002 r11229000" },
+	{ "case 4, in parts", ATR_T1,
+	  "h00a4000001aa f00a4000001aa00 c1122336285 r6103 "
+	  "h00c0000002 r11226101 h00c0000001 r336285" },
+	{ "case 4, wrong P3", ATR_T1,
+	  "h00a4000001aa f00a4000001aa00 c11229000 r6102 h00c0000000 r6c02 "
+	  "h00c0000002 r11229000 h00c0000002 f00c0000002 c6985 r6985" },
+	{ "case 4 with Le", ATR_T1, "h00a4000001aa05 f00a4000001aa05 c11229000 r6102" },
+	{ "case 4, 6Cxx", ATR_T1,
+	  "h00a4000001aa f00a4000001aa00 c6c02 f00a4000001aa02 c11229000 r6102" },
+	{ "case 4, 61xx of the card", ATR_T1,
+	  "h00a4000001aa f00a4000001aa00 c6105 r6105 "
+	  "h00c0000005 f00c0000005 c11223344559000 r11223344559000" },
+	{ "case 4, other channel", ATR_T1,
+	  "h01a4000001aa f01a4000001aa00 c11229000 r6102 "
+	  "h00c0000002 f00c0000002 c6985 r6985 h01c0000002 f01c0000002 c6985 r6985" },
+	{ "case 4, other class, same channel", ATR_T1,
+	  "h80ca000001aa f80ca000001aa00 c11229000 r6102 "
+	  "h00c0000002 r11229000" },
+	{ "case 4, another command", ATR_T1,
+	  "h00a4000001aa f00a4000001aa00 c11229000 r6102 "
+	  "h00b0000001 f00b0000001 cbb9000 rbb9000 h00c0000002 f00c0000002 c6985 r6985" },
+	{ "a GET RESPONSE ends the right to repeat", ATR_T1,
+	  "h00b0000001 f00b0000001 caabb9000 raa6101 h00c0000002 r6c01 h00b0000001 f00b0000001 "
+	  "c9000 r9000" },
+	{ "52 bytes, asked", ATR_T1,
+	  "h00b0000034 f00b0000034 c@9000 r6c33 h00b0000033 r#6101 h00c0000001 r009000" },
+	{ "52 bytes, P3 = 00", ATR_T1,
+	  "h00b0000000 f00b0000000 c@9000 r6c33 h00b0000033 r#6101 h00c0000001 r009000" },
+	{ "52 bytes, case 4", ATR_T1,
+	  "h00a4000001aa f00a4000001aa00 c@9000 r6133 h00c0000033 r#6101 h00c0000001 r009000" },
+	{ "52 bytes, case 4, asked all the same", ATR_T1,
+	  "h00a4000001aa f00a4000001aa00 c@9000 r6133 h00c0000034 r6c33 h00c0000033 r#6101 "
+	  "h00c0000001 r009000" },
+	{ "2E", ATR_T1, "h00b00000000000 f00b00000000000 c11229000 r6102 h00c0000002 r11229000" },
+	{ "3E", ATR_T1, "h00d60000000001aa f00d60000000001aa0000 c9000 r9000" },
+	{ "3E, no Le", ATR_T1,
+	  "h00d60000000001aa f00d60000000001aa0000 c6700 f00d60000000001aa c9000 r9000" },
+	{ "4E", ATR_T1,
+	  "h00d60000000001aa0100 f00d60000000001aa0100 c11229000 r6102 h00c0000002 r11229000" },
+	{ "4E, 6Cxx", ATR_T1,
+	  "h00d60000000001aa0100 f00d60000000001aa0100 c6c02 f00d60000000001aa0002 c11229000 r6102" },
+	{ "too short", ATR_T1, "h00a400 r6700 h r6700" },
+	{ "more data than P3", ATR_T1, "h00a4000001aabbcc r6700" },
+	{ "less data than P3", ATR_T1, "h00a4000003aabb r6700" },
+	{ "a broken response", ATR_T1, "h00b0000001 f00b0000001 c90 r6f00" },
+	{ "ENVELOPE the card knows itself", ATR_T1,
+	  "h00c2000002aabb f00c2000002aabb00 c9000 r9000" },
+	{ "ENVELOPE, 3E", ATR_T1E,
+	  "h00c200000500d6000000 r9000 h00c20000030003aa r9000 "
+	  "h00c2000002bbcc f00d60000000003aabbcc0000 c9000 r9000" },
+	{ "ENVELOPE, 2E and an end", ATR_T1E,
+	  "h00c200000700b00000000100 r9000 h00c2000000 "
+	  "f00b00000000100 c11229000 r6102 h00c0000002 r11229000" },
+	{ "ENVELOPE, ended too soon", ATR_T1E, "h00c200000600b000000001 r9000 h00c2000000 r6700" },
+	{ "ENVELOPE, nothing in it", ATR_T1E, "h00c2000000 f00c2000000 c6985 r6985" },
+	{ "ENVELOPE, 4E", ATR_T1E,
+	  "h00c200000a00d60000000001aa0000 f00d60000000001aa0000 c11229000 r6102 "
+	  "h00c0000002 r11229000" },
+	{ "ENVELOPE, left for another", ATR_T1E,
+	  "h00c200000500d6000000 r9000 h00b0000001 f00b0000001 cbb9000 rbb9000 "
+	  "h00c20000030003aa f00c20000030003aa00 c6a80 r6a80" },
+	{ "ENVELOPE, not an extended APDU", ATR_T1E,
+	  "h00c2000005aabbccdd01 f00c2000005aabbccdd0100 c9000 r9000" },
 	/* Cards that speak T=0 see and say what they would without us. */
-	{"T=0: case 1", ATR_T0, "h00200080 f00200080 c63c3 r63c3"},
-	{"T=0: P3 = 00", ATR_T0, "h0020008000 f0020008000 c6700 r6700"},
-	{"T=0: 6Cxx", ATR_T0,
-	 "h00b0000000 f00b0000000 c6c02 r6c02 h00b0000002 f00b0000002 caabb9000 raabb9000"},
-	{"T=0: less than asked", ATR_T0, "h00b0000004 f00b0000004 caabb9000 raabb9000"},
-	{"T=0: 61xx", ATR_T0,
-	 "h00a4000001aa f00a4000001aa c6102 r6102 h00c0000002 f00c0000002 c11229000 r11229000"},
-	{"T=0: data at once", ATR_T0, "h00a4000001aa00 f00a4000001aa00 c11229000 r11229000"},
-	{"T=0: case 3 with Le", ATR_T0, "h00a4000001aa f00a4000001aa c9000 r9000"},
-	{"T=0: 52 bytes", ATR_T0,
-	 "h00b0000034 f00b0000034 c@9000 r6c33 h00b0000033 r#6101 h00c0000001 r009000 "
-	 "h00c0000001 f00c0000001 c6985 r6985"},
-	{"T=0: 6C34", ATR_T0,
-	 "h00b0000000 f00b0000000 c6c34 f00b0000034 c@9000 r6c33 h00b0000033 r#6101"},
-	{"T=0: 52 bytes by GET RESPONSE", ATR_T0,
-	 "h00c0000034 f00c0000034 c@6102 r6c33 h00c0000033 r#6101 "
-	 "h00c0000001 r006102 h00c0000002 f00c0000002 caabb9000 raabb9000"},
-	{"T=0: 52 bytes, data at once", ATR_T0,
-	 "h00a4000001aa00 f00a4000001aa00 c@9000 r6133 h00c0000033 r#6101"},
-	{"T=0: ENVELOPE", ATR_T0, "h00c2000002aabb f00c2000002aabb c9000 r9000"},
-	{"both: as T=0", ATR_BOTH, "h00a4000001aa f00a4000001aa c6102 r6102"},
+	{ "T=0: case 1", ATR_T0, "h00200080 f00200080 c63c3 r63c3" },
+	{ "T=0: P3 = 00", ATR_T0, "h0020008000 f0020008000 c6700 r6700" },
+	{ "T=0: 6Cxx", ATR_T0,
+	  "h00b0000000 f00b0000000 c6c02 r6c02 h00b0000002 f00b0000002 caabb9000 raabb9000" },
+	{ "T=0: less than asked", ATR_T0, "h00b0000004 f00b0000004 caabb9000 raabb9000" },
+	{ "T=0: 61xx", ATR_T0,
+	  "h00a4000001aa f00a4000001aa c6102 r6102 h00c0000002 f00c0000002 c11229000 r11229000" },
+	{ "T=0: data at once", ATR_T0, "h00a4000001aa00 f00a4000001aa00 c11229000 r11229000" },
+	{ "T=0: case 3 with Le", ATR_T0, "h00a4000001aa f00a4000001aa c9000 r9000" },
+	{ "T=0: 52 bytes", ATR_T0,
+	  "h00b0000034 f00b0000034 c@9000 r6c33 h00b0000033 r#6101 h00c0000001 r009000 "
+	  "h00c0000001 f00c0000001 c6985 r6985" },
+	{ "T=0: 6C34", ATR_T0,
+	  "h00b0000000 f00b0000000 c6c34 f00b0000034 c@9000 r6c33 h00b0000033 r#6101" },
+	{ "T=0: 52 bytes by GET RESPONSE", ATR_T0,
+	  "h00c0000034 f00c0000034 c@6102 r6c33 h00c0000033 r#6101 "
+	  "h00c0000001 r006102 h00c0000002 f00c0000002 caabb9000 raabb9000" },
+	{ "T=0: 52 bytes, data at once", ATR_T0,
+	  "h00a4000001aa00 f00a4000001aa00 c@9000 r6133 h00c0000033 r#6101" },
+	{ "T=0: ENVELOPE", ATR_T0, "h00c2000002aabb f00c2000002aabb c9000 r9000" },
+	{ "both: as T=0", ATR_BOTH, "h00a4000001aa f00a4000001aa c6102 r6102" },
 };
 
 static GByteArray *step_bytes(const char *text)
@@ -285,7 +287,7 @@ static GByteArray *fetch(VscT0 *t0, Card *card, const uint8_t *first, size_t fir
 			g_byte_array_append(all, out.data, (guint)out.len - 2);
 		}
 		if (sw1 == 0x61) {
-			const uint8_t get_response[] = {0, 0xc0, 0, 0, sw2};
+			const uint8_t get_response[] = { 0, 0xc0, 0, 0, sw2 };
 
 			memcpy(tpdu, get_response, 5);
 			len = 5;
@@ -321,8 +323,8 @@ static void check_fetch(const char *atr, Card *card, const uint8_t *tpdu, size_t
 
 static void test_every_length(void **state)
 {
-	static const uint8_t case4[] = {0, 0xa4, 0, 0, 1, 0xaa};
-	static const uint8_t case2e[] = {0, 0xb0, 0, 0, 0, 0, 0};
+	static const uint8_t case4[] = { 0, 0xa4, 0, 0, 1, 0xaa };
+	static const uint8_t case2e[] = { 0, 0xb0, 0, 0, 0, 0, 0 };
 	g_autofree Card *card = g_new0(Card, 1);
 
 	(void)state;
@@ -338,7 +340,7 @@ static void test_every_length(void **state)
 	check_fetch(ATR_T1, card, case2e, sizeof(case2e));
 
 	for (unsigned p3 = 0; p3 < 256; p3++) {
-		const uint8_t case2[] = {0, 0xb0, 0, 0, (uint8_t)p3};
+		const uint8_t case2[] = { 0, 0xb0, 0, 0, (uint8_t)p3 };
 
 		for (card->len = 0; card->len <= 256; card->len++)
 			check_fetch(ATR_T1, card, case2, sizeof(case2));
@@ -353,12 +355,12 @@ static void test_atrs(void **state)
 		const char *atr, *shown;
 		bool native, extended;
 	} cases[] = {
-		{ATR_T0, ATR_T0, true, false},
-		{ATR_T1, "3b0443415244", false, false},
-		{ATR_T1E, "3b058073000040", false, true},
-		{"3bda18ff81b1fe751f030031f573c00160009000", "3b1a180031f573c001600090", false,
-		 true},
-		{"3f8001", "3f00", false, false},
+		{ ATR_T0, ATR_T0, true, false },
+		{ ATR_T1, "3b0443415244", false, false },
+		{ ATR_T1E, "3b058073000040", false, true },
+		{ "3bda18ff81b1fe751f030031f573c00160009000", "3b1a180031f573c001600090", false,
+		  true },
+		{ "3f8001", "3f00", false, false },
 	};
 
 	(void)state;
@@ -387,7 +389,7 @@ static void test_atrs(void **state)
 /* What is no ATR goes through; whoever takes it says so. */
 static void test_no_atr(void **state)
 {
-	uint8_t shown[VSC_ATR_MAX], bytes[40] = {0x3b, 0xff};
+	uint8_t shown[VSC_ATR_MAX], bytes[40] = { 0x3b, 0xff };
 	VscT0 t0;
 
 	(void)state;
@@ -493,7 +495,7 @@ static void hear_working(void *user, VscToken token)
 	g_string_append_printf(heard, "%u:working ", token);
 }
 
-static const VscCardEvents hear = {hear_inserted, hear_removed, hear_answered, hear_working};
+static const VscCardEvents hear = { hear_inserted, hear_removed, hear_answered, hear_working };
 
 static void assert_heard(const char *words)
 {
@@ -507,7 +509,7 @@ static VscCard *wrapped(Fake *fake, VscT0Card **t0)
 {
 	VscCard *card;
 
-	*fake = (Fake){0};
+	*fake = (Fake){ 0 };
 	heard = g_string_new(NULL);
 	vsc_card_init(&fake->base, &fake_class, "fake");
 	*t0 = vsc_t0_card_new(&fake->base);

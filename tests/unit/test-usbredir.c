@@ -57,7 +57,8 @@ static void packet_free(void *data)
 	g_free(packet);
 }
 
-static void came(Host *host, int type, uint64_t id, uint8_t status, uint8_t value, uint8_t *data, int len)
+static void came(Host *host, int type, uint64_t id, uint8_t status, uint8_t value, uint8_t *data,
+		 int len)
 {
 	Packet *packet = g_new0(Packet, 1);
 
@@ -130,9 +131,11 @@ static void on_ep_info(void *priv, struct usb_redir_ep_info_header *header)
 	g_string_append(host->order, "endpoints ");
 }
 
-static void on_configuration(void *priv, uint64_t id, struct usb_redir_configuration_status_header *header)
+static void on_configuration(void *priv, uint64_t id,
+			     struct usb_redir_configuration_status_header *header)
 {
-	came(priv, usb_redir_configuration_status, id, header->status, header->configuration, NULL, 0);
+	came(priv, usb_redir_configuration_status, id, header->status, header->configuration, NULL,
+	     0);
 }
 
 static void on_alt(void *priv, uint64_t id, struct usb_redir_alt_setting_status_header *header)
@@ -145,26 +148,29 @@ static void on_iso(void *priv, uint64_t id, struct usb_redir_iso_stream_status_h
 	came(priv, usb_redir_iso_stream_status, id, header->status, header->endpoint, NULL, 0);
 }
 
-static void on_receiving(void *priv, uint64_t id, struct usb_redir_interrupt_receiving_status_header *header)
+static void on_receiving(void *priv, uint64_t id,
+			 struct usb_redir_interrupt_receiving_status_header *header)
 {
-	came(priv, usb_redir_interrupt_receiving_status, id, header->status, header->endpoint, NULL, 0);
+	came(priv, usb_redir_interrupt_receiving_status, id, header->status, header->endpoint, NULL,
+	     0);
 }
 
-static void on_control(void *priv, uint64_t id, struct usb_redir_control_packet_header *header, uint8_t *data,
-                       int len)
+static void on_control(void *priv, uint64_t id, struct usb_redir_control_packet_header *header,
+		       uint8_t *data, int len)
 {
 	came(priv, usb_redir_control_packet, id, header->status, 0, data, len);
 }
 
-static void on_bulk(void *priv, uint64_t id, struct usb_redir_bulk_packet_header *header, uint8_t *data, int len)
+static void on_bulk(void *priv, uint64_t id, struct usb_redir_bulk_packet_header *header,
+		    uint8_t *data, int len)
 {
 	if (header->endpoint & 0x80u)
 		assert_int_equal((size_t)header->length_high << 16 | header->length, len);
 	came(priv, usb_redir_bulk_packet, id, header->status, header->endpoint, data, len);
 }
 
-static void on_interrupt(void *priv, uint64_t id, struct usb_redir_interrupt_packet_header *header, uint8_t *data,
-                         int len)
+static void on_interrupt(void *priv, uint64_t id, struct usb_redir_interrupt_packet_header *header,
+			 uint8_t *data, int len)
 {
 	came(priv, usb_redir_interrupt_packet, id, header->status, header->endpoint, data, len);
 }
@@ -194,9 +200,9 @@ static void new_parser(Host *host, uint32_t caps)
 	usbredirparser_do_write(parser);
 }
 
-#define ALL_CAPS                                                                                     \
-	(1u << usb_redir_cap_connect_device_version | 1u << usb_redir_cap_filter |                   \
-	 1u << usb_redir_cap_ep_info_max_packet_size | 1u << usb_redir_cap_64bits_ids |              \
+#define ALL_CAPS                                                                                   \
+	(1u << usb_redir_cap_connect_device_version | 1u << usb_redir_cap_filter |                 \
+	 1u << usb_redir_cap_ep_info_max_packet_size | 1u << usb_redir_cap_64bits_ids |            \
 	 1u << usb_redir_cap_32bits_bulk_length)
 
 /* ---- The test's end of the pair ---- */
@@ -224,7 +230,8 @@ static void on_readable(void *user)
 		while (vmc_chardev_read(host->far, unread, sizeof(unread)) > 0)
 			;
 	else
-		assert_int_not_equal(usbredirparser_do_read(host->parser), usbredirparser_read_parse_error);
+		assert_int_not_equal(usbredirparser_do_read(host->parser),
+				     usbredirparser_read_parse_error);
 }
 
 static void on_writable(void *user)
@@ -242,14 +249,14 @@ static const VmcChardevEvents far_events = {
 	.writable = on_writable,
 };
 
-#define WAIT_UNTIL(condition)                                                   \
-	do {                                                                    \
-		int64_t end_ = g_get_monotonic_time() + LIMIT_US;               \
-		while (!(condition)) {                                          \
-			assert_true(g_get_monotonic_time() < end_);             \
-			if (!g_main_context_iteration(NULL, FALSE))             \
-				g_usleep(200);                                  \
-		}                                                               \
+#define WAIT_UNTIL(condition)                                                                      \
+	do {                                                                                       \
+		int64_t end_ = g_get_monotonic_time() + LIMIT_US;                                  \
+		while (!(condition)) {                                                             \
+			assert_true(g_get_monotonic_time() < end_);                                \
+			if (!g_main_context_iteration(NULL, FALSE))                                \
+				g_usleep(200);                                                     \
+		}                                                                                  \
 	} while (0)
 
 static void settle(void)
@@ -389,7 +396,8 @@ static uint64_t bulk_out(Host *host, uint8_t endpoint, const void *data, size_t 
 		.length_high = (uint16_t)(length >> 16),
 	};
 
-	usbredirparser_send_bulk_packet(host->parser, ++host->last_id, &header, (uint8_t *)data, (int)length);
+	usbredirparser_send_bulk_packet(host->parser, ++host->last_id, &header, (uint8_t *)data,
+					(int)length);
 	usbredirparser_do_write(host->parser);
 	return host->last_id;
 }
@@ -450,10 +458,10 @@ static void test_announced(void **state)
 	assert_int_equal(host->interface_info.interface_count, 1);
 	assert_int_equal(host->interface_info.interface_class[0], 0x0B);
 	for (unsigned i = 0; i < 32; i++) {
-		uint8_t type = i == 0 || i == 16   ? usb_redir_type_control
-			       : i == 1 || i == 18 ? usb_redir_type_bulk
-			       : i == 19           ? usb_redir_type_interrupt
-			                           : usb_redir_type_invalid;
+		uint8_t type = i == 0 || i == 16 ? usb_redir_type_control :
+			       i == 1 || i == 18 ? usb_redir_type_bulk :
+			       i == 19           ? usb_redir_type_interrupt :
+						   usb_redir_type_invalid;
 
 		assert_int_equal(host->ep_info.type[i], type);
 		assert_true(host->ep_info.max_packet_size[i] <= 64);
@@ -461,8 +469,10 @@ static void test_announced(void **state)
 	assert_int_equal(host->ep_info.max_packet_size[18], 64);
 	assert_true(host->ep_info.interval[19] > 0); /* QEMU rejects 0 */
 	/* What QEMU's xHCI asks of the peer. */
-	assert_true(usbredirparser_peer_has_cap(host->parser, usb_redir_cap_connect_device_version));
-	assert_true(usbredirparser_peer_has_cap(host->parser, usb_redir_cap_ep_info_max_packet_size));
+	assert_true(
+		usbredirparser_peer_has_cap(host->parser, usb_redir_cap_connect_device_version));
+	assert_true(
+		usbredirparser_peer_has_cap(host->parser, usb_redir_cap_ep_info_max_packet_size));
 	assert_true(usbredirparser_peer_has_cap(host->parser, usb_redir_cap_64bits_ids));
 	assert_true(usbredirparser_peer_has_cap(host->parser, usb_redir_cap_32bits_bulk_length));
 }
@@ -508,7 +518,8 @@ static void test_configuration(void **state)
 	check_packet(host, usb_redir_alt_setting_status, 6, usb_redir_stall, 0);
 }
 
-static void send_control(Host *host, uint8_t endpoint, uint8_t type, uint8_t request, uint16_t value, uint16_t length)
+static void send_control(Host *host, uint8_t endpoint, uint8_t type, uint8_t request,
+			 uint16_t value, uint16_t length)
 {
 	struct usb_redir_control_packet_header header = {
 		.endpoint = endpoint,
@@ -520,8 +531,8 @@ static void send_control(Host *host, uint8_t endpoint, uint8_t type, uint8_t req
 	g_autofree uint8_t *data = g_malloc0(length + 1u);
 	bool out = !(endpoint & 0x80u);
 
-	usbredirparser_send_control_packet(host->parser, ++host->last_id, &header, out && length ? data : NULL,
-	                                   out ? length : 0);
+	usbredirparser_send_control_packet(host->parser, ++host->last_id, &header,
+					   out && length ? data : NULL, out ? length : 0);
 	usbredirparser_do_write(host->parser);
 }
 
@@ -561,7 +572,9 @@ static void test_apdus(void **state)
 
 	power_on(host);
 	for (size_t i = 0; i < G_N_ELEMENTS(nes); i++) {
-		uint8_t apdu[] = { 0, 0xEC, 0, (uint8_t)i, 0, (uint8_t)(nes[i] >> 8), (uint8_t)nes[i] };
+		uint8_t apdu[] = {
+			0, 0xEC, 0, (uint8_t)i, 0, (uint8_t)(nes[i] >> 8), (uint8_t)nes[i]
+		};
 		size_t len = nes[i] ? sizeof(apdu) : 4;
 		unsigned delay;
 		GByteArray *want = vsc_test_card_response(vmc_span(apdu, len), &delay);
@@ -598,7 +611,8 @@ static void check_notify(Host *host, uint8_t bits)
 static void test_interrupt(void **state)
 {
 	Host *host = *state;
-	struct usb_redir_stop_interrupt_receiving_header stop = { .endpoint = CCID_ENDPOINT_INTERRUPT };
+	struct usb_redir_stop_interrupt_receiving_header stop = { .endpoint =
+									  CCID_ENDPOINT_INTERRUPT };
 
 	start_interrupt(host, CCID_ENDPOINT_IN, usb_redir_inval);
 	start_interrupt(host, 0x8F, usb_redir_inval);
@@ -613,7 +627,7 @@ static void test_interrupt(void **state)
 	usbredirparser_send_stop_interrupt_receiving(host->parser, ++host->last_id, &stop);
 	usbredirparser_do_write(host->parser);
 	check_packet(host, usb_redir_interrupt_receiving_status, host->last_id, usb_redir_success,
-	             CCID_ENDPOINT_INTERRUPT);
+		     CCID_ENDPOINT_INTERRUPT);
 	vsc_test_card_set_present(host->card, true);
 	settle();
 	assert_null(take(host, usb_redir_interrupt_packet));
@@ -645,7 +659,8 @@ static void test_same_id(void **state)
 	host->last_id--;
 	bulk_in(host, CCID_ENDPOINT_IN, 512);
 	bulk_out(host, CCID_ENDPOINT_OUT, "\x65\0\0\0\0\0\1\0\0\0", 10);
-	check_packet(host, usb_redir_bulk_packet, host->last_id, usb_redir_success, CCID_ENDPOINT_OUT);
+	check_packet(host, usb_redir_bulk_packet, host->last_id, usb_redir_success,
+		     CCID_ENDPOINT_OUT);
 	check_packet(host, usb_redir_bulk_packet, id, usb_redir_success, CCID_ENDPOINT_IN);
 	usbredirparser_send_cancel_data_packet(host->parser, id);
 	usbredirparser_do_write(host->parser);
@@ -667,7 +682,8 @@ static void test_reset(void **state)
 	check_packet(host, usb_redir_bulk_packet, id, usb_redir_cancelled, CCID_ENDPOINT_IN);
 	check_packet(host, usb_redir_configuration_status, host->last_id, usb_redir_success, 0);
 	bulk_in(host, CCID_ENDPOINT_IN, 512);
-	check_packet(host, usb_redir_bulk_packet, host->last_id, usb_redir_ioerror, CCID_ENDPOINT_IN);
+	check_packet(host, usb_redir_bulk_packet, host->last_id, usb_redir_ioerror,
+		     CCID_ENDPOINT_IN);
 	configure(host);
 	start_interrupt(host, CCID_ENDPOINT_INTERRUPT, usb_redir_success);
 	check_notify(host, 3);
@@ -686,7 +702,8 @@ static void test_wrong_endpoints(void **state)
 	bulk_out(host, 0x02, "x", 1);
 	check_packet(host, usb_redir_bulk_packet, host->last_id, usb_redir_inval, 0x02);
 	bulk_in(host, CCID_ENDPOINT_INTERRUPT, 8);
-	check_packet(host, usb_redir_bulk_packet, host->last_id, usb_redir_inval, CCID_ENDPOINT_INTERRUPT);
+	check_packet(host, usb_redir_bulk_packet, host->last_id, usb_redir_inval,
+		     CCID_ENDPOINT_INTERRUPT);
 	usbredirparser_send_start_iso_stream(host->parser, 77, &iso);
 	usbredirparser_do_write(host->parser);
 	check_packet(host, usb_redir_iso_stream_status, 77, usb_redir_inval, 0x81);
@@ -728,7 +745,9 @@ static void test_peer_does_not_read(void **state)
 	check_notify(host, 3);
 	vmc_chardev_pause(host->far, true);
 	for (unsigned i = 0; i < 200; i++) {
-		uint8_t m[CCID_HEADER + sizeof(apdu)] = { 0x6F, sizeof(apdu), 0, 0, 0, 0, (uint8_t)i };
+		uint8_t m[CCID_HEADER + sizeof(apdu)] = {
+			0x6F, sizeof(apdu), 0, 0, 0, 0, (uint8_t)i
+		};
 
 		memcpy(m + CCID_HEADER, apdu, sizeof(apdu));
 		bulk_out(host, CCID_ENDPOINT_OUT, m, sizeof(m));
@@ -802,19 +821,16 @@ static void test_raw(void **state)
 static void test_cut(void **state)
 {
 	static const uint8_t conversation[] = {
-		0,    0, 0, 0, 68,  0, 0,    0, 0,    0, 0,    0,             /* hello */
-		't',  0, 0, 0, 0,   0, 0,    0, 0,    0, 0,    0, 0, 0, 0, 0, /* version */
-		0,    0, 0, 0, 0,   0, 0,    0, 0,    0, 0,    0, 0, 0, 0, 0,
-		0,    0, 0, 0, 0,   0, 0,    0, 0,    0, 0,    0, 0, 0, 0, 0,
-		0,    0, 0, 0, 0,   0, 0,    0, 0,    0, 0,    0, 0, 0, 0, 0,
-		0x72, 0, 0, 0,                                                /* capabilities, 64 bit ids */
-		6,    0, 0, 0, 1,   0, 0,    0, 1,    0, 0,    0, 0, 0, 0, 0, /* set configuration */
-		1,
-		101,  0, 0, 0, 20,  0, 0,    0, 2,    0, 0,    0, 0, 0, 0, 0, /* bulk out */
-		0x01, 0, 10, 0, 0,  0, 0,    0, 0,    0,
-		0x65, 0, 0, 0, 0,   0, 1,    0, 0,    0,
-		101,  0, 0, 0, 10,  0, 0,    0, 3,    0, 0,    0, 0, 0, 0, 0, /* bulk in */
-		0x82, 0, 64, 0, 0,  0, 0,    0, 0,    0,
+		0,    0,   0,   0, 68, 0,  0,  0, 0, 0, 0,    0,                /* hello */
+		't',  0,   0,   0, 0,  0,  0,  0, 0, 0, 0,    0, 0,    0, 0, 0, /* version */
+		0,    0,   0,   0, 0,  0,  0,  0, 0, 0, 0,    0, 0,    0, 0, 0, 0, 0,
+		0,    0,   0,   0, 0,  0,  0,  0, 0, 0, 0,    0, 0,    0, 0, 0, 0, 0,
+		0,    0,   0,   0, 0,  0,  0,  0, 0, 0, 0,    0, 0x72, 0, 0, 0, /* capabilities, 64 bit ids */
+		6,    0,   0,   0, 1,  0,  0,  0, 1, 0, 0,    0, 0,    0, 0, 0, /* set configuration */
+		1,    101, 0,   0, 0,  20, 0,  0, 0, 2, 0,    0, 0,    0, 0, 0, 0, /* bulk out */
+		0x01, 0,   10,  0, 0,  0,  0,  0, 0, 0, 0x65, 0, 0,    0, 0, 0, 1, 0,
+		0,    0,   101, 0, 0,  0,  10, 0, 0, 0, 3,    0, 0,    0, 0, 0, 0, 0, /* bulk in */
+		0x82, 0,   64,  0, 0,  0,  0,  0, 0, 0,
 	};
 	Host *host = *state;
 

@@ -32,8 +32,8 @@ static const Line good[] = {
 	/* libcacard's */
 	{ "localhost|2001", TCP("localhost", "2001") },
 	{ "--|localhost|2001", TCP("localhost", "2001") },
-	{ "-e|db=\"/x\" use_hw=no soft=(,R,CAC,,a)|h|1", .cards = "db=\"/x\" use_hw=no soft=(,R,CAC,,a)",
-	  TCP("h", "1") },
+	{ "-e|db=\"/x\" use_hw=no soft=(,R,CAC,,a)|h|1",
+	  .cards = "db=\"/x\" use_hw=no soft=(,R,CAC,,a)", TCP("h", "1") },
 	{ "-e|db=\"/x\" |-c|a|-c|b|h|1", .cards = "db=\"/x\"  soft=(,Virtual Reader,CAC,,a,b)",
 	  TCP("h", "1") },
 	{ "-c|a|h|1", .cards = "use_hw=no soft=(,Virtual Reader,CAC,,a)", TCP("h", "1") },
@@ -43,7 +43,8 @@ static const Line good[] = {
 	{ "h|1|-p", .cards = "use_hw=yes hw_type=passthru", TCP("h", "1") },
 	/* our own */
 	{ "--nssdb|/my db|--cert|id|--cert|my signing|tcp://h:1",
-	  .cards = "db=\"/my db\" use_hw=no soft=(,Virtual Reader,CAC,,id,my signing)", TCP("h", "1") },
+	  .cards = "db=\"/my db\" use_hw=no soft=(,Virtual Reader,CAC,,id,my signing)",
+	  TCP("h", "1") },
 	{ "--nssdb=d|--cert=id|--reader-name=Left one|tcp://h:1/",
 	  .cards = "db=\"d\" use_hw=no soft=(,Left one,CAC,,id)", TCP("h", "1") },
 	{ "tcp://192.0.2.1:http", TCP("192.0.2.1", "http") },
@@ -77,7 +78,8 @@ static const struct {
 	{ "tcp://h:", "'tcp://h:' has no port" },
 	{ "tcp://h:/", "'tcp://h:/' has no port" },
 	{ "tcp://:1", "'tcp://:1' has no host" },
-	{ "tcp://::1:1", "'tcp://::1:1' has several ':'; IPv6 goes in brackets: tcp://[IPV6]:PORT" },
+	{ "tcp://::1:1",
+	  "'tcp://::1:1' has several ':'; IPv6 goes in brackets: tcp://[IPV6]:PORT" },
 	{ "tcp://[::1]", "'tcp://[::1]' is not tcp://[IPV6]:PORT" },
 	{ "tcp://[::1", "'tcp://[::1' is not tcp://[IPV6]:PORT" },
 	{ "tcp://[]:1", "'tcp://[]:1' has no host" },
@@ -104,17 +106,18 @@ static const struct {
 	{ "-e|a|-e|b|h|1", "-e is given twice" },
 	{ "--reader-name|a|--reader-name|b|h|1", "--reader-name is given twice" },
 	{ "--nssdb|a|h|1", "--nssdb without --cert: which certificates are on the card?" },
-	{ "--nssdb||-c|x|h|1",
-	  "card options: database directory '' is empty" },
+	{ "--nssdb||-c|x|h|1", "card options: database directory '' is empty" },
 	{ "--nssdb|a\"b|-c|x|h|1",
 	  "card options: database directory 'a\"b' has a '\"' or a line end, which libcacard cannot "
 	  "take in a path" },
-	{ "--nssdb|a|-e|db=\"b\"|-c|x|h|1", "--nssdb does not go with -e, which has db=\"DIR\" for that" },
+	{ "--nssdb|a|-e|db=\"b\"|-c|x|h|1",
+	  "--nssdb does not go with -e, which has db=\"DIR\" for that" },
 	{ "--reader-name|a|h|1", "--reader-name names the reader of --cert, and there is none" },
 	{ "-p|-c|x|h|1", "-p lends real cards; -e, --nssdb and --cert do not go with it" },
 	{ "-p|-e|x|h|1", "-p lends real cards; -e, --nssdb and --cert do not go with it" },
-	{ "-c|a,b|h|1", "card options: certificate name 'a,b' has a ',', a ')' or a line end, which "
-			"libcacard cannot take in a name" },
+	{ "-c|a,b|h|1",
+	  "card options: certificate name 'a,b' has a ',', a ')' or a line end, which "
+	  "libcacard cannot take in a name" },
 	{ "-c|1|-c|2|-c|3|-c|4|-c|5|-c|6|-c|7|-c|8|-c|9|-c|10|-c|11|h|1",
 	  "card options: a card has 1 to 10 certificates, not 11" },
 };
@@ -177,8 +180,12 @@ static void test_wrong(void **state)
 
 static void test_actions(void **state)
 {
-	static const struct { const char *words; ClientAction action; } actions[] = {
-		{ "--help", CLIENT_SHOW_HELP }, { "-h", CLIENT_SHOW_HELP },
+	static const struct {
+		const char *words;
+		ClientAction action;
+	} actions[] = {
+		{ "--help", CLIENT_SHOW_HELP },
+		{ "-h", CLIENT_SHOW_HELP },
 		{ "-d|1|--version|nonsense", CLIENT_SHOW_VERSION },
 	};
 
@@ -206,12 +213,12 @@ static void check_socket(const char *words, const char *const *pairs)
 
 static void test_socket(void **state)
 {
-	static const char *const tcp[] = { "backend", "socket", "host", "a,b", "port", "1",
-					   "nodelay", "on", "quickack", "on", "reconnect", "7",
-					   "path", "-", NULL };
-	static const char *const local[] = { "backend", "socket", "path", "/a,b", "abstract", "off",
-					     "host", "-", "port", "-", "nodelay", "-",
-					     "reconnect", "0", NULL };
+	static const char *const tcp[] = { "backend",   "socket",  "host", "a,b",      "port",
+					   "1",         "nodelay", "on",   "quickack", "on",
+					   "reconnect", "7",       "path", "-",        NULL };
+	static const char *const local[] = { "backend", "socket", "path",      "/a,b", "abstract",
+					     "off",     "host",   "-",         "port", "-",
+					     "nodelay", "-",      "reconnect", "0",    NULL };
 	static const char *const name[] = { "path", "x", "abstract", "on", NULL };
 
 	(void)state;
@@ -235,9 +242,15 @@ static void test_same_cards(void **state)
 
 static void test_help(void **state)
 {
-	static const char *const words[] = { "-c, --cert NAME", "-e ARGS", "-p\n", "-d LEVEL",
-					     "--reconnect[=SECONDS]", "--trace LEVEL", "-h, --help",
-					     "Exit status: 0", NULL };
+	static const char *const words[] = { "-c, --cert NAME",
+					     "-e ARGS",
+					     "-p\n",
+					     "-d LEVEL",
+					     "--reconnect[=SECONDS]",
+					     "--trace LEVEL",
+					     "-h, --help",
+					     "Exit status: 0",
+					     NULL };
 	g_autofree char *help = client_options_help();
 
 	(void)state;
@@ -248,12 +261,9 @@ static void test_help(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good),
-		cmocka_unit_test(test_wrong),
-		cmocka_unit_test(test_actions),
-		cmocka_unit_test(test_socket),
-		cmocka_unit_test(test_same_cards),
-		cmocka_unit_test(test_help),
+		cmocka_unit_test(test_good),       cmocka_unit_test(test_wrong),
+		cmocka_unit_test(test_actions),    cmocka_unit_test(test_socket),
+		cmocka_unit_test(test_same_cards), cmocka_unit_test(test_help),
 	};
 
 	return cmocka_run_group_tests_name("vscclient options", tests, NULL, NULL);

@@ -15,15 +15,15 @@
 
 #include "vscard/wire.h"
 
-static const uint8_t big_apdu[] = {0, 0, 0, 7, 0, 0, 0, 3, 0, 0, 0, 2, 0x90, 0x00};
-static const uint8_t little_apdu[] = {7, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 0x90, 0x00};
+static const uint8_t big_apdu[] = { 0, 0, 0, 7, 0, 0, 0, 3, 0, 0, 0, 2, 0x90, 0x00 };
+static const uint8_t little_apdu[] = { 7, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 0x90, 0x00 };
 
 static void test_orders(void **state)
 {
 	static const struct {
 		VscOrder order;
 		const uint8_t *bytes;
-	} cases[] = {{VSC_ORDER_BIG, big_apdu}, {VSC_ORDER_LITTLE, little_apdu}};
+	} cases[] = { { VSC_ORDER_BIG, big_apdu }, { VSC_ORDER_LITTLE, little_apdu } };
 
 	(void)state;
 	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
@@ -66,16 +66,16 @@ static void test_lengths(void **state)
 		uint32_t length;
 		VscWireResult result;
 	} cases[] = {
-		{0, VSC_WIRE_MESSAGE},
-		{1, VSC_WIRE_NEED_MORE},
-		{8, VSC_WIRE_NEED_MORE},
-		{65524, VSC_WIRE_NEED_MORE},
-		{VSC_WIRE_PAYLOAD_MAX, VSC_WIRE_NEED_MORE},
-		{VSC_WIRE_PAYLOAD_MAX + 1, VSC_WIRE_BAD},
-		{0x7fffffff, VSC_WIRE_BAD},
-		{0x80000000, VSC_WIRE_BAD},
-		{0xfffffff4, VSC_WIRE_BAD},
-		{0xffffffff, VSC_WIRE_BAD},
+		{ 0, VSC_WIRE_MESSAGE },
+		{ 1, VSC_WIRE_NEED_MORE },
+		{ 8, VSC_WIRE_NEED_MORE },
+		{ 65524, VSC_WIRE_NEED_MORE },
+		{ VSC_WIRE_PAYLOAD_MAX, VSC_WIRE_NEED_MORE },
+		{ VSC_WIRE_PAYLOAD_MAX + 1, VSC_WIRE_BAD },
+		{ 0x7fffffff, VSC_WIRE_BAD },
+		{ 0x80000000, VSC_WIRE_BAD },
+		{ 0xfffffff4, VSC_WIRE_BAD },
+		{ 0xffffffff, VSC_WIRE_BAD },
 	};
 
 	(void)state;
@@ -117,16 +117,16 @@ static void test_init(void **state)
 		uint32_t caps0;
 		size_t n_caps;
 	} cases[] = {
-		{"", 0, false, 0, 0},
-		{"VSCD", 4, false, 0, 0},
-		{"VSC", 3, false, 0, 0},
-		{"DCSV\0\0\0\2\0\0\0\0", 12, false, 0, 0},
-		{"VSCD\0\0\0", 7, false, 0, 0},
-		{"VSCD\0\0\0\2", 8, true, 0, 0},
-		{"VSCD\0\0\0\2\0", 9, false, 0, 0},
-		{"VSCD\0\0\0\2\0\0\0", 11, false, 0, 0},
-		{"VSCD\0\0\0\2\x80\0\0\1", 12, true, 0x80000001, 1},
-		{"VSCD\0\0\0\2\0\0\0\5\0\0\0\6", 16, true, 5, 2},
+		{ "", 0, false, 0, 0 },
+		{ "VSCD", 4, false, 0, 0 },
+		{ "VSC", 3, false, 0, 0 },
+		{ "DCSV\0\0\0\2\0\0\0\0", 12, false, 0, 0 },
+		{ "VSCD\0\0\0", 7, false, 0, 0 },
+		{ "VSCD\0\0\0\2", 8, true, 0, 0 },
+		{ "VSCD\0\0\0\2\0", 9, false, 0, 0 },
+		{ "VSCD\0\0\0\2\0\0\0", 11, false, 0, 0 },
+		{ "VSCD\0\0\0\2\x80\0\0\1", 12, true, 0x80000001, 1 },
+		{ "VSCD\0\0\0\2\0\0\0\5\0\0\0\6", 16, true, 5, 2 },
 	};
 
 	(void)state;
@@ -166,19 +166,19 @@ static void test_error(void **state)
 		size_t len;
 		int code; /* -1: none */
 	} cases[] = {
-		{{0}, 0, -1},
-		{{0, 0, 0}, 3, -1},
-		{{0, 0, 0, 0, 0}, 5, -1},
-		{{0, 0, 0, 0}, 4, VSC_ERROR_SUCCESS},
-		{{0, 0, 0, 1}, 4, VSC_ERROR_GENERAL},
-		{{1, 0, 0, 0}, 4, VSC_ERROR_GENERAL},
-		{{0, 0, 0, 2}, 4, VSC_ERROR_CANNOT_ADD_MORE_READERS},
-		{{2, 0, 0, 0}, 4, VSC_ERROR_CANNOT_ADD_MORE_READERS},
-		{{3, 0, 0, 0}, 4, VSC_ERROR_CARD_ALREADY_INSERTED},
-		{{0, 0, 0, 3}, 4, VSC_ERROR_CARD_ALREADY_INSERTED},
-		{{0, 0, 0, 4}, 4, VSC_ERROR_GENERAL},
-		{{0, 1, 0, 0}, 4, VSC_ERROR_GENERAL},
-		{{0xff, 0xff, 0xff, 0xff}, 4, VSC_ERROR_GENERAL},
+		{ { 0 }, 0, -1 },
+		{ { 0, 0, 0 }, 3, -1 },
+		{ { 0, 0, 0, 0, 0 }, 5, -1 },
+		{ { 0, 0, 0, 0 }, 4, VSC_ERROR_SUCCESS },
+		{ { 0, 0, 0, 1 }, 4, VSC_ERROR_GENERAL },
+		{ { 1, 0, 0, 0 }, 4, VSC_ERROR_GENERAL },
+		{ { 0, 0, 0, 2 }, 4, VSC_ERROR_CANNOT_ADD_MORE_READERS },
+		{ { 2, 0, 0, 0 }, 4, VSC_ERROR_CANNOT_ADD_MORE_READERS },
+		{ { 3, 0, 0, 0 }, 4, VSC_ERROR_CARD_ALREADY_INSERTED },
+		{ { 0, 0, 0, 3 }, 4, VSC_ERROR_CARD_ALREADY_INSERTED },
+		{ { 0, 0, 0, 4 }, 4, VSC_ERROR_GENERAL },
+		{ { 0, 1, 0, 0 }, 4, VSC_ERROR_GENERAL },
+		{ { 0xff, 0xff, 0xff, 0xff }, 4, VSC_ERROR_GENERAL },
 	};
 
 	(void)state;

@@ -185,7 +185,7 @@ static void session_start(Session *s, const SessionClass *class, const char *rol
 {
 	g_auto(GStrv) words = g_strsplit(role, " ", -1);
 
-	*s = (Session){.class = class};
+	*s = (Session){ .class = class };
 	if (words[1] != NULL && g_strcmp0(words[g_strv_length(words) - 1], "little") == 0)
 		s->order = VSC_ORDER_LITTLE;
 	vmc_buf_init(&s->in, VSC_WIRE_MESSAGE_MAX);
@@ -203,7 +203,7 @@ static void session_end(Session *s)
  * rest is left out and every request must have had its one answer. */
 static size_t run_steps(const SessionClass *class, const char *name, char **lines, const Cuts *cuts)
 {
-	Session s = {0};
+	Session s = { 0 };
 	size_t fed = 0;
 
 	for (unsigned i = 0; lines[i] != NULL; i++) {
@@ -249,12 +249,12 @@ static void run_transcript(const SessionClass *class, const char *name)
 
 	assert_true(g_file_get_contents(path, &text, NULL, NULL));
 	lines = g_strsplit(text, "\n", -1);
-	all = run_steps(class, name, lines, &(Cuts){0});
-	run_steps(class, name, lines, &(Cuts){.every = true});
+	all = run_steps(class, name, lines, &(Cuts){ 0 });
+	run_steps(class, name, lines, &(Cuts){ .every = true });
 	/* Long ones are cut at some 500 places: enough for each header. */
 	for (size_t at = 1; at < all; at += 1 + all / 500) {
-		run_steps(class, name, lines, &(Cuts){.at = at});
-		run_steps(class, name, lines, &(Cuts){.at = at, .close = true});
+		run_steps(class, name, lines, &(Cuts){ .at = at });
+		run_steps(class, name, lines, &(Cuts){ .at = at, .close = true });
 	}
 }
 
