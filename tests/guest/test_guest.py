@@ -174,6 +174,11 @@ class ReaderTest(unittest.TestCase):
         self.guest.run(f"start-pcscd {options}", check=True)
         self.addCleanup(self.guest.run, "stop-pcscd", check=True)
 
+    def detach_reader(self):
+        """Unplugs the reader; the guest's kernel takes a moment to see it."""
+        self.guest.detach("ccid")
+        self.guest.run("while lsusb -d 08e6:4433; do usleep 10000; done", check=True)
+
     def test_reader_comes_and_goes(self):
         self.start_pcscd()
         self.assertEqual(self.guest.run("pcsc-tool list").text, "no readers\n")
@@ -196,7 +201,7 @@ class ReaderTest(unittest.TestCase):
 
     def test_pcscd_starts_once_and_stops(self):
         self.guest.add_usb_ccid()
-        self.addCleanup(self.guest.detach, "ccid")
+        self.addCleanup(self.detach_reader)
         for options in ("", "--quiet"):
             with self.subTest(options=options):
                 self.guest.run(f"start-pcscd {options}", check=True)
@@ -231,7 +236,7 @@ class ReaderTest(unittest.TestCase):
 
     def test_scdaemon_finds_the_reader_itself(self):
         self.guest.add_usb_ccid(bus="uhci.0")
-        self.addCleanup(self.guest.detach, "ccid")
+        self.addCleanup(self.detach_reader)
         self.guest.run("while ! lsusb -d 08e6:4433; do usleep 10000; done",
                        check=True)
         result = self.guest.run("/usr/lib/gnupg/scdaemon --server",
