@@ -30,8 +30,6 @@ DEFECTS = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error:",
 def environment(**more):
     env = dict(os.environ, G_DEBUG="fatal-criticals")
     env.setdefault("ASAN_OPTIONS", "abort_on_error=0:detect_leaks=1:quarantine_size_mb=8")
-    env.setdefault("LSAN_OPTIONS",
-                   f"suppressions={ROOT / 'tests/lsan.supp'}:print_suppressions=0")
     env.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
     env.update(more)
     return env
