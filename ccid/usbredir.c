@@ -221,28 +221,25 @@ static void on_stop_interrupt(void *priv, uint64_t id,
 
 /* No endpoint here is isochronous, and the capabilities say nothing of
  * streams or buffered bulk input. */
-static void on_start_iso(void *priv, uint64_t id, struct usb_redir_start_iso_stream_header *header)
+static void refuse_iso(CcidUsbredir *usbredir, uint64_t id, uint8_t endpoint)
 {
-	CcidUsbredir *usbredir = priv;
 	struct usb_redir_iso_stream_status_header status = {
 		.status = usb_redir_inval,
-		.endpoint = header->endpoint,
+		.endpoint = endpoint,
 	};
 
 	if (ready(usbredir))
 		usbredirparser_send_iso_stream_status(usbredir->parser, id, &status);
 }
 
+static void on_start_iso(void *priv, uint64_t id, struct usb_redir_start_iso_stream_header *header)
+{
+	refuse_iso(priv, id, header->endpoint);
+}
+
 static void on_stop_iso(void *priv, uint64_t id, struct usb_redir_stop_iso_stream_header *header)
 {
-	CcidUsbredir *usbredir = priv;
-	struct usb_redir_iso_stream_status_header status = {
-		.status = usb_redir_inval,
-		.endpoint = header->endpoint,
-	};
-
-	if (ready(usbredir))
-		usbredirparser_send_iso_stream_status(usbredir->parser, id, &status);
+	refuse_iso(priv, id, header->endpoint);
 }
 
 static void on_alloc_streams(void *priv, uint64_t id,
@@ -388,15 +385,8 @@ static void on_bulk(void *priv, uint64_t id, struct usb_redir_bulk_packet_header
 static void on_iso(void *priv, uint64_t id, struct usb_redir_iso_packet_header *header,
 		   uint8_t *data, int len)
 {
-	CcidUsbredir *usbredir = priv;
-	struct usb_redir_iso_stream_status_header status = {
-		.status = usb_redir_inval,
-		.endpoint = header->endpoint,
-	};
-
-	if (ready(usbredir))
-		usbredirparser_send_iso_stream_status(usbredir->parser, id, &status);
-	free_data(usbredir, data, len);
+	refuse_iso(priv, id, header->endpoint);
+	free_data(priv, data, len);
 }
 
 static void on_interrupt_out(void *priv, uint64_t id,

@@ -102,15 +102,6 @@ bool vsc_apdu_response(VmcSpan bytes, VmcSpan *data, uint16_t *sw)
 	return in.len >= 2 && vmc_span_take(&in, in.len - 2, data) && vmc_span_u16be(&in, sw);
 }
 
-const char *vsc_apdu_case_name(VscApduCase kind)
-{
-	static const char *const names[] = { "1", "2S", "3S", "4S", "2E", "3E", "4E" };
-
-	g_return_val_if_fail(kind < G_N_ELEMENTS(names), "?");
-
-	return names[kind];
-}
-
 unsigned vsc_apdu_channel(uint8_t cla)
 {
 	/* 5.4.1: bit 7 tells the further interindustry values, whose low four

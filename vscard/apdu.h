@@ -44,9 +44,6 @@ bool vsc_apdu_parse(VmcSpan bytes, VscApdu *apdu, const char **because);
  * shorter than its status. */
 bool vsc_apdu_response(VmcSpan bytes, VmcSpan *data, uint16_t *sw);
 
-/* "2S", ... */
-const char *vsc_apdu_case_name(VscApduCase kind);
-
 /* The logical channel that a class byte names (5.4.1): 0 to 19. Proprietary
  * classes are read as the interindustry ones they were made after. */
 unsigned vsc_apdu_channel(uint8_t cla);

@@ -114,7 +114,6 @@ static void test_channels(void **state)
 	(void)state;
 	for (size_t i = 0; i < G_N_ELEMENTS(channels); i++)
 		assert_int_equal(vsc_apdu_channel(channels[i].cla), channels[i].channel);
-	assert_string_equal(vsc_apdu_case_name(VSC_APDU_4E), "4E");
 }
 
 int main(void)
