@@ -41,6 +41,10 @@ DEB_libusbredirparser-0.5 := libusbredirparser-dev
 DEB_cmocka := libcmocka-dev
 DEB_libpcsclite := libpcsclite-dev
 DEB_libsystemd := libsystemd-dev
+DEB_openssl := libssl-dev
+DEB_libsasl2 := libsasl2-dev
+DEB_spice-protocol := libspice-protocol-dev
+DEB_spice-server := libspice-server-dev
 
 LIBRARIES := vmc vscard ccid
 # Users before what they use.
@@ -78,7 +82,8 @@ endif
 
 ALL_CPPFLAGS := -I. -D_GNU_SOURCE -DVSCARD_RELEASE='"$(VERSION)"' $(CPPFLAGS)
 ALL_CFLAGS := -std=gnu11 $(WARNINGS) $(CFLAGS) $(SANFLAGS) $(subst -I/,-isystem /,$(PKG_CFLAGS))
-ALL_LDFLAGS := $(SANFLAGS) $(LDFLAGS)
+# A program is linked with the libraries it uses, not with its neighbours'.
+ALL_LDFLAGS := $(SANFLAGS) -Wl,--as-needed $(LDFLAGS)
 
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
 

@@ -31,8 +31,9 @@ struct VmcChardev {
 	VmcChardevState state;
 	bool told; /* the user knows of this conversation */
 	bool paused;
-	bool high;    /* `writable` is owed */
-	bool reading; /* what the backend was last asked for */
+	bool high;              /* `writable` is owed */
+	bool smartcard_channel; /* set by the backend before emit_opened */
+	bool reading;           /* what the backend was last asked for */
 	bool writing;
 	unsigned due;   /* events to tell from the loop */
 	unsigned busy;  /* depth of events being told: no free inside */

@@ -570,6 +570,13 @@ VmcWrite vmc_chardev_write(VmcChardev *chardev, VmcSpan bytes)
 	return chardev->high ? VMC_WRITE_HIGH : VMC_WRITE_OK;
 }
 
+bool vmc_chardev_is_smartcard_channel(const VmcChardev *chardev)
+{
+	g_return_val_if_fail(chardev != NULL, false);
+
+	return chardev->smartcard_channel;
+}
+
 size_t vmc_chardev_pending(const VmcChardev *chardev)
 {
 	g_return_val_if_fail(chardev != NULL, 0);

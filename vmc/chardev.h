@@ -121,6 +121,11 @@ size_t vmc_chardev_read(VmcChardev *chardev, uint8_t *data, size_t len);
  */
 VmcWrite vmc_chardev_write(VmcChardev *chardev, VmcSpan bytes);
 
+/* True if the present conversation is on SPICE's smartcard channel, as its
+ * client: headers are little-endian there, and VSC_Init is dropped. Known from
+ * `opened` on. */
+bool vmc_chardev_is_smartcard_channel(const VmcChardev *chardev);
+
 /* Bytes in the output queue. */
 size_t vmc_chardev_pending(const VmcChardev *chardev);
 

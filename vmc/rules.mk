@@ -4,6 +4,7 @@
 vmc_SOURCES := \
 	vmc/span.c \
 	vmc/buf.c \
+	vmc/queue.c \
 	vmc/opts.c \
 	vmc/chardev.c \
 	vmc/pair.c \
@@ -11,4 +12,4 @@ vmc_SOURCES := \
 	vmc/socket-config.c \
 	vmc/listener.c
 
-vmc_PACKAGES := gio-2.0 gio-unix-2.0
+vmc_PACKAGES := gio-2.0 gio-unix-2.0 openssl libsasl2 spice-protocol

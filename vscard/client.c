@@ -36,7 +36,7 @@
 #include <string.h>
 
 #include "vscard/atr.h"
-#include "vscard/queue.h"
+#include "vmc/queue.h"
 
 /* Operations the host has not answered. A host that never answers makes the
  * oldest be forgotten; one that answers late is given time for this many. A
@@ -109,14 +109,14 @@ struct VscClient {
 	ClientReader readers[VSC_CLIENT_READERS_MAX];
 	Op ops[OPS_MAX];
 	unsigned n_ops;
-	VscQueue actions;
+	VmcQueue actions;
 };
 
 /* ---- Actions ---- */
 
 static void push(VscClient *client, const VscClientAction *action, VmcSpan data)
 {
-	vsc_queue_push(&client->actions, action, sizeof(*action), offsetof(VscClientAction, data),
+	vmc_queue_push(&client->actions, action, sizeof(*action), offsetof(VscClientAction, data),
 		       data);
 }
 
@@ -160,7 +160,7 @@ bool vsc_client_next(VscClient *client, VscClientAction *action)
 {
 	g_return_val_if_fail(client != NULL && action != NULL, false);
 
-	return vsc_queue_next(&client->actions, action, sizeof(*action));
+	return vmc_queue_next(&client->actions, action, sizeof(*action));
 }
 
 /* ---- Operations that the host answers ---- */
@@ -493,7 +493,7 @@ VscClient *vsc_client_new(VscOrder order, uint32_t caps)
 
 	client->order = order;
 	client->caps = caps | VSC_CAP_NO_LATE_ANSWER;
-	vsc_queue_init(&client->actions);
+	vmc_queue_init(&client->actions);
 	return client;
 }
 
@@ -505,7 +505,7 @@ void vsc_client_free(VscClient *client)
 		forget_commands(&client->readers[slot]);
 		g_free(client->readers[slot].name);
 	}
-	vsc_queue_clear(&client->actions);
+	vmc_queue_clear(&client->actions);
 	g_free(client);
 }
 

@@ -37,7 +37,7 @@
 #include <string.h>
 
 #include "vscard/atr.h"
-#include "vscard/queue.h"
+#include "vmc/queue.h"
 
 /* Log lines a peer can cause in one conversation: enough to see what it does
  * wrong, too few to fill a disk. */
@@ -78,14 +78,14 @@ struct VscHost {
 	int64_t now;      /* when the peer's present message came */
 	unsigned notes;
 	HostReader readers[VSC_HOST_READERS_MAX];
-	VscQueue actions;
+	VmcQueue actions;
 };
 
 /* ---- Actions ---- */
 
 static void push(VscHost *host, const VscHostAction *action, VmcSpan data)
 {
-	vsc_queue_push(&host->actions, action, sizeof(*action), offsetof(VscHostAction, data),
+	vmc_queue_push(&host->actions, action, sizeof(*action), offsetof(VscHostAction, data),
 		       data);
 }
 
@@ -149,7 +149,7 @@ bool vsc_host_next(VscHost *host, VscHostAction *action)
 {
 	g_return_val_if_fail(host != NULL && action != NULL, false);
 
-	return vsc_queue_next(&host->actions, action, sizeof(*action));
+	return vmc_queue_next(&host->actions, action, sizeof(*action));
 }
 
 /* ---- Readers ---- */
@@ -218,7 +218,7 @@ VscHost *vsc_host_new(VscOrder order, uint32_t max_readers, uint32_t caps)
 	host->order = order;
 	host->max_readers = max_readers;
 	host->caps = caps;
-	vsc_queue_init(&host->actions);
+	vmc_queue_init(&host->actions);
 	return host;
 }
 
@@ -228,7 +228,7 @@ void vsc_host_free(VscHost *host)
 		return;
 	for (uint32_t id = 0; id < host->max_readers; id++)
 		drop_held(&host->readers[id]);
-	vsc_queue_clear(&host->actions);
+	vmc_queue_clear(&host->actions);
 	g_free(host);
 }
 

@@ -10,7 +10,7 @@
 #include "vscard/link.h"
 
 #include "vscard/port.h"
-#include "vscard/queue.h"
+#include "vmc/queue.h"
 
 /* What a host of ours can do: its reader exchanges whole APDUs. */
 #define HOST_CAPS VSC_CAP_APDU_LEVEL
@@ -27,7 +27,7 @@ struct VscHostLink {
 	uint32_t n_places;
 	Place places[VSC_HOST_READERS_MAX];
 	bool running;
-	VscQueue later; /* for users, from the loop */
+	VmcQueue later; /* for users, from the loop */
 	guint idle;
 	guint timer; /* there only while the host has a deadline */
 	int64_t deadline;
@@ -115,7 +115,7 @@ static void run(VscHostLink *link)
 	if (link->running)
 		return;
 	link->running = true;
-	while (vsc_queue_next(&link->later, &action, sizeof(action)) ||
+	while (vmc_queue_next(&link->later, &action, sizeof(action)) ||
 	       vsc_host_next(link->host, &action))
 		carry_out(link, &action);
 	link->running = false;
@@ -154,7 +154,7 @@ static void run_in_call(VscHostLink *link)
 			carry_out(link, &action);
 			continue;
 		}
-		vsc_queue_push(&link->later, &action, sizeof(action), offsetof(VscHostAction, data),
+		vmc_queue_push(&link->later, &action, sizeof(action), offsetof(VscHostAction, data),
 			       action.data);
 		if (link->idle == 0)
 			link->idle = g_idle_add_full(G_PRIORITY_HIGH, run_later, link, NULL);
@@ -269,7 +269,7 @@ VscHostLink *vsc_host_link_new(VmcChardev *chardev, uint32_t n_slots, GError **e
 	link->host = vsc_host_new(VSC_ORDER_BIG, n_slots, HOST_CAPS);
 	link->n_places = n_slots;
 	link->deadline = -1;
-	vsc_queue_init(&link->later);
+	vmc_queue_init(&link->later);
 	for (uint32_t id = 0; id < n_slots; id++) {
 		g_autofree char *name = g_strdup_printf("%s slot %u", vmc_chardev_id(chardev), id);
 
@@ -293,7 +293,7 @@ void vsc_host_link_free(VscHostLink *link)
 		vsc_port_finish(&link->port);
 	g_clear_handle_id(&link->idle, g_source_remove);
 	g_clear_handle_id(&link->timer, g_source_remove);
-	vsc_queue_clear(&link->later);
+	vmc_queue_clear(&link->later);
 	vsc_host_free(link->host);
 	for (uint32_t id = 0; id < link->n_places; id++)
 		vsc_card_finish(&link->places[id].base);

@@ -9,7 +9,6 @@ vscard_SOURCES := \
 	vscard/t0.c \
 	vscard/t0-card.c \
 	vscard/wire.c \
-	vscard/queue.c \
 	vscard/host.c \
 	vscard/client.c \
 	vscard/port.c \

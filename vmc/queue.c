@@ -6,7 +6,7 @@
  * gives the next.
  */
 
-#include "vscard/queue.h"
+#include "vmc/queue.h"
 
 #include <string.h>
 
@@ -15,7 +15,7 @@ typedef struct Block {
 	max_align_t body; /* the action, then its data */
 } Block;
 
-void vsc_queue_init(VscQueue *queue)
+void vmc_queue_init(VmcQueue *queue)
 {
 	g_queue_init(&queue->blocks);
 	queue->taken = NULL;
@@ -31,13 +31,13 @@ static void free_block(void *data)
 	g_free(block);
 }
 
-void vsc_queue_clear(VscQueue *queue)
+void vmc_queue_clear(VmcQueue *queue)
 {
 	g_queue_clear_full(&queue->blocks, free_block);
 	g_clear_pointer(&queue->taken, free_block);
 }
 
-void vsc_queue_push(VscQueue *queue, const void *action, size_t size, size_t data_offset,
+void vmc_queue_push(VmcQueue *queue, const void *action, size_t size, size_t data_offset,
 		    VmcSpan data)
 {
 	size_t total = offsetof(Block, body) + size + data.len;
@@ -53,7 +53,7 @@ void vsc_queue_push(VscQueue *queue, const void *action, size_t size, size_t dat
 	g_queue_push_tail(&queue->blocks, block);
 }
 
-bool vsc_queue_next(VscQueue *queue, void *action, size_t size)
+bool vmc_queue_next(VmcQueue *queue, void *action, size_t size)
 {
 	Block *block;
 
