@@ -27,6 +27,7 @@ typedef enum VmcSpiceError {
 	VMC_SPICE_ERROR_SESSION,      /* no session of this connection id (any more) */
 	VMC_SPICE_ERROR_PROTOCOL,     /* not a SPICE server, or one of another version */
 	VMC_SPICE_ERROR_GONE,         /* the server ended, or threw this client out */
+	VMC_SPICE_ERROR_UNTRUSTED,    /* TLS: it is not who it should be */
 } VmcSpiceError;
 
 /* The largest message body taken whole; of longer ones a data channel has none
@@ -38,6 +39,7 @@ typedef struct VmcSpiceLinkConfig {
 	const char *host;      /* for SASL and texts */
 	const char *user;      /* SASL; may be NULL */
 	const char *password;  /* may be NULL: none known */
+	bool tls;              /* the stream is encrypted */
 } VmcSpiceLinkConfig;
 
 typedef enum VmcSpiceLinkActionKind {

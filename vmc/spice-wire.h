@@ -101,6 +101,15 @@ VmcSpiceResult vmc_spice_get_header(VmcSpan *in, bool mini, VmcSpiceHeader *head
 size_t vmc_spice_put_header(uint8_t to[VMC_SPICE_FULL_HEADER], bool mini,
 			    const VmcSpiceHeader *header);
 
+/*
+ * The sub messages of a full header's message, SpiceSubMessageList: cuts the
+ * list of offsets at `sub_list` (not 0) from the body; then each
+ * _next_sub_message() takes one offset and answers the sub message there. False
+ * at the list's end, and (the list not empty before) when it lies outside.
+ */
+bool vmc_spice_get_sub_list(VmcSpan body, uint32_t sub_list, VmcSpan *list);
+bool vmc_spice_next_sub_message(VmcSpan body, VmcSpan *list, uint16_t *type, VmcSpan *sub_body);
+
 /* ---- Bodies. Each get answers false when the body is too short; bytes more
  * than known are a newer peer's and are left alone. ---- */
 
