@@ -10,6 +10,7 @@
 
 #include <glib.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define VMC_SPICE_ADDRESS_ERROR (vmc_spice_address_error_quark())
@@ -36,6 +37,7 @@ typedef struct VmcSpiceAddress {
 	char *ciphers;         /* an OpenSSL cipher list; NULL: its default */
 	char *secure_channels; /* a .vv file's list, ";" between; NULL */
 	char *proxy;           /* a .vv file's proxy: an error to use, see below; NULL */
+	char *file_text;       /* what the .vv file said, for a viewer; NULL: no file. Wiped, too */
 	bool delete_file;      /* the .vv file asks to be deleted once read */
 } VmcSpiceAddress;
 
@@ -43,10 +45,20 @@ typedef struct VmcSpiceAddress {
  * Reads `text`: one of the three URI forms, or the path of a .vv file. URIs
  * take the queries port=, tls-port=, and ca-file=, host-subject=, pubkey=,
  * tls-ciphers= for TLS; a password in one is refused with the text that says
- * how else to give it. A .vv file's `delete-this-file=1` deletes it. False with
+ * how else to give it. A .vv file's `delete-this-file=1` deletes it. Where TLS is
+ * asked for without a CA or a key, SPICE's clients look for one in
+ * ~/.spicec/spice_truststore.pem, so that is `ca_file` if it is there. False with
  * `error`; clear `address` (zeroed before) either way.
  */
 bool vmc_spice_address_read(VmcSpiceAddress *address, const char *text, GError **error);
+
+/* The same from the `len` bytes at `text`, what a .vv file called `name` says;
+ * deletes nothing. */
+bool vmc_spice_address_parse_file(VmcSpiceAddress *address, const char *name, const char *text,
+				  size_t len, GError **error);
+
+/* The largest .vv file taken: one with a chain of CAs has 20 KiB. */
+#define VMC_SPICE_ADDRESS_FILE_MAX (256u * 1024)
 
 /* True if `text` is meant for vmc_spice_address_read(): spice…:// or ends .vv. */
 bool vmc_spice_address_is(const char *text);
