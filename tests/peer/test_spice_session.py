@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The SPICE client's session, message by message, against a server that does
+what no real one does on request: how the stream is cut into messages, who waits
+when the other side is slow, in what order a migration's messages come, and what
+a server can do wrong."""
+
+import struct
+import unittest
+
+import spice
+from spice import DATA, FLUSH_MARK, MAIN, MIGRATE, MIGRATE_DATA, PORT, SMARTCARD, USBREDIR
+from spice_fake import FakeServer, Probe
+
+# VmcSpiceError.
+NO_CHANNEL, BUSY, PROTOCOL, GONE = 1, 2, 6, 7
+# Of the main channel, from the server and to it.
+MIGRATE_BEGIN, MIGRATE_CANCEL, MIGRATE_END = 101, 102, 112
+BEGIN_SEAMLESS, SEAMLESS_ACK, SEAMLESS_NACK = 116, 117, 118
+TO_CONNECTED, TO_CONNECT_ERROR, TO_MIGRATE_END = 102, 103, 109
+TO_CONNECTED_SEAMLESS, TO_DO_SEAMLESS = 110, 111
+TO_MIGRATE_DATA = 5
+NEED_FLUSH_AND_DATA = struct.pack("<I", 3)
+SESSION = 0x1234567
+
+
+def destination(server, version=None):
+    """SpiceMigrationDstInfo, and the source's version if seamless."""
+    host = b"127.0.0.1\0"
+    version = b"" if version is None else struct.pack("<I", version)
+    offset = 20 + len(version)
+    return (struct.pack("<HHIIII", server.port, 0xFFFF, len(host), offset, 0, 0) + version + host)
+
+
+class SessionCase(unittest.TestCase):
+    """A server, and a client that has its channel of it."""
+
+    def server(self):
+        server = FakeServer()
+        self.addCleanup(server.close)
+        return server
+
+    def probe(self, server, want, how="0"):
+        probe = Probe(server.uri(), want, how)
+        self.addCleanup(probe.kill)
+        return probe
+
+    def begin(self, want, kind, how="0"):
+        """(server, probe, main, channel), with the channel open."""
+        server = self.server()
+        probe = self.probe(server, want, how)
+        main = server.accept(MAIN)
+        self.assertEqual(main.session, 0)
+        main.init(SESSION, (spice.INPUTS, 0), (kind, 0))
+        channel = server.accept(kind)
+        self.assertEqual((channel.session, channel.ident), (SESSION, 0))
+        if kind == PORT:
+            channel.port_init(want.partition("=")[2])
+        probe.expect("opened.*")
+        return server, probe, main, channel
+
+
+class Streams(SessionCase):
+    """The stream and its messages."""
+
+    def test_smartcard_messages(self):
+        """However it is written, each VSCard message is one of SPICE's."""
+        _, probe, _, channel = self.begin("smartcard", SMARTCARD)
+        messages = [spice.pack_card(7, 0, bytes(range(n % 256)) * (1 + n // 256))
+                    for n in (0, 1, 5, 255)]
+        stream = b"".join(messages).hex()
+        for piece in (len(stream), 2, 24, 26, 22):
+            with self.subTest(piece=piece // 2):
+                for at in range(0, len(stream), piece):
+                    probe.tell(f"send {stream[at:at + piece]}")
+                for message in messages:
+                    self.assertEqual(channel.expect(DATA), message)
+        largest = spice.pack_card(7, 0, bytes(65544))
+        probe.tell(f"send {largest.hex()}")
+        self.assertEqual(channel.expect(DATA), largest)
+        probe.end()
+
+    def test_port_messages(self):
+        _, probe, _, channel = self.begin("port=a", PORT)
+        probe.tell("fill 300000")
+        probe.expect("filled")
+        got = 0
+        while got < 300000:
+            body = channel.expect(DATA)
+            self.assertLessEqual(len(body), 65536)
+            got += len(body)
+        self.assertEqual(got, 300000)
+        probe.end()
+
+    def test_server_that_does_not_read(self):
+        """The user is told to wait, and to go on; nothing is lost."""
+        _, probe, _, channel = self.begin("port=a", PORT)
+        size = 20000000
+        probe.tell(f"fill {size}")
+        for _ in range(50):
+            channel.send(DATA, b"x")
+            probe.expect("data 78")
+        probe.silent()
+        got = 0
+        while got < size:
+            got += len(channel.expect(DATA))
+        self.assertEqual(got, size)
+        probe.expect("filled")
+        probe.end()
+
+    def test_user_that_does_not_read(self):
+        """What the client holds for it is bounded."""
+        _, probe, _, channel = self.begin("port=a", PORT)
+        probe.tell("pause")
+        probe.tell("send 00")
+        channel.expect(DATA)
+        sent = 0
+        with self.assertRaises(Exception):
+            while sent < 200000000:
+                channel.stream.send(struct.pack("<HI", DATA, 60000) + bytes(60000), 1)
+                sent += 60000
+        self.assertLess(sent, 100000000)
+        self.assertLess(probe.private_kib(), 100000)
+        probe.silent()
+        probe.end()
+
+    def test_port_closes_and_opens(self):
+        _, probe, _, channel = self.begin("port=a", PORT)
+        channel.send(DATA, b"one")
+        channel.send(spice.PORT_EVENT, bytes([spice.PORT_CLOSED]))
+        probe.expect_data(b"one".hex())
+        probe.expect("closed . the port's other side closed")
+        channel.send(spice.PORT_EVENT, bytes([spice.PORT_BREAK]))
+        channel.send(spice.PORT_EVENT, bytes([spice.PORT_OPENED]))
+        probe.expect("opened")
+        # At once: the end of one and the start of the next.
+        channel.send(DATA, b"two")
+        channel.send(spice.PORT_EVENT, bytes([spice.PORT_CLOSED]))
+        channel.send(spice.PORT_EVENT, bytes([spice.PORT_OPENED]))
+        channel.send(DATA, b"three")
+        heard = [probe.expect("(opened|closed|data).*")[0] for _ in range(3)]
+        if heard[0].startswith("data"):
+            self.assertEqual(heard.pop(0), f"data {b'two'.hex()}")
+            heard.append(probe.expect(".*")[0])
+        self.assertEqual([word.split()[0] for word in heard], ["closed", "opened", "data"])
+        self.assertEqual(heard[2], f"data {b'three'.hex()}")
+        probe.end()
+
+    def test_silent_usbredir(self):
+        """A device that says nothing is there all the same."""
+        _, probe, _, channel = self.begin("usbredir", USBREDIR)
+        probe.tell("send 01")
+        self.assertEqual(channel.expect(DATA), b"\x01")
+        probe.end()
+
+    def test_usbredir_taken(self):
+        """The server closes one that is in use; the next is tried."""
+        server = self.server()
+        probe = self.probe(server, "usbredir")
+        main = server.accept(MAIN)
+        main.init(SESSION, (USBREDIR, 0), (USBREDIR, 3))
+        server.accept(USBREDIR).close()
+        free = server.accept(USBREDIR)
+        self.assertEqual(free.ident, 3)
+        free.send(DATA, b"hello")
+        probe.expect("opened")
+        probe.expect_data(b"hello".hex())
+        probe.end()
+
+
+class Ends(SessionCase):
+    """What a server can do wrong."""
+
+    def test_no_list(self):
+        server = self.server()
+        probe = self.probe(server, "smartcard")
+        server.accept(MAIN)
+        probe.expect(f"failed 0 {PROTOCOL} .*does not name its channels")
+        probe.end()
+
+    def test_short_init(self):
+        server = self.server()
+        probe = self.probe(server, "smartcard")
+        server.accept(MAIN).send(spice.MAIN_INIT, b"short")
+        probe.expect(f"failed 0 {PROTOCOL} .+")
+        probe.end()
+
+    def test_junk_is_passed_over(self):
+        _, probe, main, channel = self.begin("smartcard", SMARTCARD)
+        for kind in (101, 102, 112, 113, 116, 117, 118, 999, 1, 2):
+            for body in (b"", bytes(3), b"\xff" * 40):
+                if kind not in (113, ):
+                    main.send(kind, body)
+                if kind not in (101, ):
+                    channel.send(kind, body)
+        while main.receive()[0] != FLUSH_MARK:
+            pass
+        channel.send(DATA, b"alive")
+        probe.expect_data(b"alive".hex())
+        probe.end()
+
+    def test_disconnecting(self):
+        _, probe, main, _ = self.begin("smartcard", SMARTCARD)
+        main.send(spice.DISCONNECTING, struct.pack("<QI", 0, spice.OK))
+        main.close()
+        probe.expect(f"closed {GONE} .+")
+        probe.end()
+
+    def test_channel_ends(self):
+        """It is got again; the session goes on."""
+        server, probe, _, channel = self.begin("smartcard", SMARTCARD, 1)
+        channel.send(DATA, b"x")
+        probe.expect("data 78")
+        channel.close()
+        probe.expect(f"closed {GONE} .+")
+        self.assertEqual(server.accept(SMARTCARD).session, SESSION)
+        probe.expect("opened smartcard")
+        probe.end()
+
+    def test_channel_refused(self):
+        _, probe, _, channel = self.begin("smartcard", SMARTCARD)
+        channel.close()
+        probe.expect(f"closed {BUSY} the smartcard channel is taken by another client.*")
+        probe.end()
+
+
+class Migrations(SessionCase):
+    """The order of a migration's messages."""
+
+    def follow(self, seamless, kind=PORT, want="port=a"):
+        """(probe, main, channel) at the old host, (main, channel) at the new."""
+        _, probe, main, channel = self.begin(want, kind)
+        new = self.server()
+        if seamless:
+            main.send(BEGIN_SEAMLESS, destination(new, 7))
+        else:
+            main.send(MIGRATE_BEGIN, destination(new))
+        new_main = new.accept(MAIN)
+        self.assertEqual(new_main.session, SESSION)
+        if seamless:
+            self.assertEqual(new_main.expect(TO_DO_SEAMLESS), struct.pack("<I", 7))
+            new_main.send(SEAMLESS_ACK)
+        new_channel = new.accept(kind)
+        self.assertEqual((new_channel.session, new_channel.ident), (SESSION, 0))
+        main.expect(TO_CONNECTED_SEAMLESS if seamless else TO_CONNECTED)
+        return probe, main, channel, new_main, new_channel
+
+    def test_seamless(self):
+        probe, main, channel, new_main, new_channel = self.follow(True)
+        probe.tell("send 01")
+        self.assertEqual(channel.expect(DATA), b"\x01")
+        # What the new one says early is for later.
+        new_channel.port_init("a")
+        new_channel.send(DATA, b"later")
+        channel.send(MIGRATE, NEED_FLUSH_AND_DATA)
+        channel.expect(FLUSH_MARK)
+        probe.tell("send 02")
+        channel.send(DATA, b"sooner")
+        probe.expect_data(b"sooner".hex())
+        channel.send(MIGRATE_DATA, b"the state")
+        self.assertEqual(new_channel.expect(TO_MIGRATE_DATA), b"the state")
+        self.assertEqual(new_channel.expect(DATA), b"\x02")
+        probe.expect_data(b"later".hex())
+        main.send(MIGRATE, NEED_FLUSH_AND_DATA)
+        main.expect(FLUSH_MARK)
+        main.send(MIGRATE_DATA, b"the main state")
+        self.assertEqual(new_main.expect(TO_MIGRATE_DATA), b"the main state")
+        self.assertTrue(main.stream.wait_closed() is None)
+        channel.stream.wait_closed()
+        probe.tell("send 03")
+        self.assertEqual(new_channel.expect(DATA), b"\x03")
+        probe.silent()
+        probe.end()
+
+    def test_seamless_refused(self):
+        _, probe, main, _ = self.begin("port=a", PORT)
+        new = self.server()
+        main.send(BEGIN_SEAMLESS, destination(new, 7))
+        new_main = new.accept(MAIN)
+        new_main.expect(TO_DO_SEAMLESS)
+        new_main.send(SEAMLESS_NACK)
+        new.accept(PORT)
+        main.expect(TO_CONNECTED)
+        probe.silent()
+        probe.end()
+
+    def test_semi_seamless(self):
+        probe, main, _, new_main, new_channel = self.follow(False)
+        main.send(MIGRATE_END)
+        new_main.expect(TO_MIGRATE_END)
+        new_main.init(SESSION, (PORT, 0))
+        new_channel.port_init("a")
+        new_channel.send(DATA, b"new")
+        probe.expect("closed . the VM moved to another host")
+        probe.expect("opened")
+        probe.expect_data(b"new".hex())
+        probe.tell("send 03")
+        self.assertEqual(new_channel.expect(DATA), b"\x03")
+        probe.end()
+
+    def test_cancel(self):
+        probe, main, channel, new_main, new_channel = self.follow(True)
+        main.send(MIGRATE_CANCEL)
+        new_main.stream.wait_closed()
+        new_channel.stream.wait_closed()
+        probe.tell("send 01")
+        self.assertEqual(channel.expect(DATA), b"\x01")
+        probe.silent()
+        probe.end()
+
+    def test_out_of_reach(self):
+        _, probe, main, channel = self.begin("port=a", PORT)
+        gone = FakeServer()
+        gone.close()
+        main.send(MIGRATE_BEGIN, destination(gone))
+        main.expect(TO_CONNECT_ERROR)
+        probe.tell("send 01")
+        self.assertEqual(channel.expect(DATA), b"\x01")
+        probe.silent()
+        probe.end()
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * A SPICE client's connection: carries bytes between the char device below and
+ * the link machine, and the machine's actions to the user. The user may leave
+ * in the middle of any event, so each step looks whether it is still there.
+ */
+
+#include "vmc/spice-connection.h"
+
+/* Input is read in pieces of this size: a data message of a server is a few
+ * KiB at most times. */
+#define PIECE (16u * 1024)
+
+struct VmcSpiceConnection {
+	VmcChardev *stream;
+	VmcSpiceLink *link;
+	const VmcSpiceConnectionEvents *events; /* NULL: dropped or over */
+	void *user;
+	bool tls;
+	bool up;
+	bool high;
+	bool held;
+	bool acting;   /* actions are being taken */
+	bool overflow; /* the queue of the stream is */
+	guint timer;   /* of connecting */
+	guint buried;  /* source that frees it */
+	guint pending; /* source that goes on taking actions */
+	GPtrArray *grave;
+};
+
+static gboolean bury(void *data)
+{
+	VmcSpiceConnection *self = data;
+
+	self->buried = 0;
+	g_ptr_array_remove_fast(self->grave, self);
+	return G_SOURCE_REMOVE;
+}
+
+static void bury_later(VmcSpiceConnection *self)
+{
+	if (self->grave != NULL && self->buried == 0)
+		self->buried = g_idle_add(bury, self);
+}
+
+/* ---- The end ---- */
+
+static void end(VmcSpiceConnection *self, VmcSpiceError code, const char *text)
+{
+	const VmcSpiceConnectionEvents *events = g_steal_pointer(&self->events);
+
+	g_clear_handle_id(&self->timer, g_source_remove);
+	g_clear_handle_id(&self->pending, g_source_remove);
+	if (self->stream != NULL)
+		vmc_chardev_disconnect(self->stream, true, text);
+	if (events != NULL)
+		events->over(self->user, code, text);
+}
+
+static gboolean timed_out(void *data)
+{
+	VmcSpiceConnection *self = data;
+	g_autofree char *text = g_strdup_printf(
+		"%s did not answer in %u s: is a SPICE server there, and reachable?",
+		vmc_chardev_describe(self->stream), VMC_SPICE_CONNECT_SECONDS);
+
+	self->timer = 0;
+	end(self, VMC_SPICE_ERROR_GONE, text);
+	return G_SOURCE_REMOVE;
+}
+
+/* ---- The link machine's actions ---- */
+
+static void take_later(VmcSpiceConnection *self);
+
+static void send_bytes(VmcSpiceConnection *self, VmcSpan bytes)
+{
+	switch (vmc_chardev_write(self->stream, bytes)) {
+	case VMC_WRITE_OK:
+	case VMC_WRITE_CLOSED: /* `closed` comes */
+		break;
+	case VMC_WRITE_HIGH:
+		self->high = true;
+		break;
+	case VMC_WRITE_FULL:
+		/* Told from the loop: a user may be in the middle of a send. */
+		self->overflow = true;
+		take_later(self);
+		break;
+	}
+}
+
+static void act(VmcSpiceConnection *self, const VmcSpiceLinkAction *action)
+{
+	g_autofree char *text = NULL;
+
+	switch (action->kind) {
+	case VMC_SPICE_LINK_SEND:
+		send_bytes(self, action->data);
+		break;
+	case VMC_SPICE_LINK_UP:
+		g_clear_handle_id(&self->timer, g_source_remove);
+		self->up = true;
+		vmc_chardev_pause(self->stream, self->held);
+		self->events->up(self->user);
+		break;
+	case VMC_SPICE_LINK_MESSAGE:
+		self->events->message(self->user, action->type, action->data);
+		break;
+	case VMC_SPICE_LINK_NOTE:
+		g_message("spice %s: %.*s", vmc_chardev_describe(self->stream),
+			  (int)action->data.len, (const char *)action->data.data);
+		break;
+	case VMC_SPICE_LINK_FAILED:
+		text = g_strndup((const char *)action->data.data, action->data.len);
+		end(self, action->code, text);
+		break;
+	}
+}
+
+/* A user that sends in an event comes back here; the outer call goes on. */
+static void take_actions(VmcSpiceConnection *self)
+{
+	VmcSpiceLinkAction action;
+
+	if (self->acting)
+		return;
+	self->acting = true;
+	while (self->events != NULL && !(self->held && self->up) &&
+	       vmc_spice_link_next(self->link, &action))
+		act(self, &action);
+	self->acting = false;
+}
+
+static gboolean take_actions_now(void *data)
+{
+	VmcSpiceConnection *self = data;
+
+	self->pending = 0;
+	if (self->overflow)
+		end(self, VMC_SPICE_ERROR_GONE, "the server takes nothing that is sent to it");
+	take_actions(self);
+	return G_SOURCE_REMOVE;
+}
+
+static void take_later(VmcSpiceConnection *self)
+{
+	if (self->pending == 0)
+		self->pending = g_idle_add_full(G_PRIORITY_DEFAULT, take_actions_now, self, NULL);
+}
+
+/* ---- What the stream tells ---- */
+
+static void stream_opened(void *user)
+{
+	take_actions(user);
+}
+
+static void stream_readable(void *user)
+{
+	VmcSpiceConnection *self = user;
+	uint8_t piece[PIECE];
+	size_t n;
+
+	take_actions(self); /* that were held */
+	while (self->events != NULL && !(self->held && self->up)) {
+		n = vmc_chardev_read(self->stream, piece, sizeof(piece));
+		if (n == 0)
+			break;
+		vmc_spice_link_input(self->link, vmc_span(piece, n));
+		take_actions(self);
+	}
+	vmc_wipe(piece, sizeof(piece));
+}
+
+static void stream_closed(void *user, const GError *reason)
+{
+	VmcSpiceConnection *self = user;
+
+	if (self->events != NULL) {
+		self->held = false; /* what came before the end is still told */
+		vmc_spice_link_ended(self->link);
+		take_actions(self);
+	}
+	if (self->events != NULL)
+		end(self, VMC_SPICE_ERROR_GONE, reason->message);
+	bury_later(self);
+}
+
+static void stream_writable(void *user)
+{
+	VmcSpiceConnection *self = user;
+
+	self->high = false;
+	if (self->events != NULL && self->up)
+		self->events->writable(self->user);
+}
+
+static VmcSpiceError code_of(const VmcSpiceConnection *self, const GError *reason)
+{
+	/* The same event tells of both: no connection, or no TLS on it. */
+	if (!self->tls || g_str_has_prefix(reason->message, "cannot connect"))
+		return VMC_SPICE_ERROR_GONE;
+	if (vmc_tls_chardev_error(self->stream) == VMC_TLS_ERROR_HANDSHAKE)
+		return VMC_SPICE_ERROR_TLS_UNWANTED;
+	return VMC_SPICE_ERROR_UNTRUSTED;
+}
+
+static void stream_failed(void *user, const GError *reason, unsigned again G_GNUC_UNUSED)
+{
+	VmcSpiceConnection *self = user;
+
+	if (self->events != NULL)
+		end(self, code_of(self, reason), reason->message);
+	bury_later(self);
+}
+
+static const VmcChardevEvents stream_events = {
+	.opened = stream_opened,
+	.closed = stream_closed,
+	.readable = stream_readable,
+	.writable = stream_writable,
+	.failed = stream_failed,
+};
+
+/* ---- Making and dropping one ---- */
+
+static void add(VmcOpts *opts, const char *key, const char *value)
+{
+	if (!vmc_opts_add(opts, key, value, NULL))
+		g_warning("spice: %s=%s is no option of a socket", key, value);
+}
+
+static VmcChardev *open_stream(const VmcSpiceConnectionConfig *config, GError **error)
+{
+	const VmcSpiceAddress *address = config->address;
+	g_autoptr(VmcOpts) opts = vmc_opts_new("spice");
+	g_autofree char *port =
+		g_strdup_printf("%u", config->tls != NULL ? address->tls_port : address->port);
+	VmcChardev *stream;
+
+	add(opts, "backend", "socket");
+	if (address->path != NULL) {
+		add(opts, "path", address->path);
+	} else {
+		add(opts, "host", address->host);
+		add(opts, "port", port);
+	}
+	stream = vmc_chardev_new(opts, error);
+	if (stream != NULL && config->tls != NULL)
+		return vmc_tls_chardev_new(config->tls, stream);
+	return stream;
+}
+
+static gboolean tell_unusable(void *data)
+{
+	VmcSpiceConnection *self = data;
+
+	self->pending = 0;
+	end(self, VMC_SPICE_ERROR_GONE, "this address cannot be connected to");
+	return G_SOURCE_REMOVE;
+}
+
+VmcSpiceConnection *vmc_spice_connection_new(const VmcSpiceConnectionConfig *config,
+					     const VmcSpiceConnectionEvents *events, void *user)
+{
+	const VmcSpiceLinkConfig link = {
+		.mess = { .connection_id = config->connection_id,
+			  .channel_type = config->type,
+			  .channel_id = config->id,
+			  .channel = config->caps },
+		.host = config->address->host != NULL ? config->address->host : "localhost",
+		.user = config->address->user,
+		.password = config->address->password,
+		.tls = config->tls != NULL,
+	};
+	VmcSpiceConnection *self = g_new0(VmcSpiceConnection, 1);
+	g_autoptr(GError) error = NULL;
+
+	self->events = events;
+	self->user = user;
+	self->tls = config->tls != NULL;
+	self->link = vmc_spice_link_new(&link);
+	self->stream = open_stream(config, &error);
+	if (self->stream == NULL) {
+		g_warning("%s", error->message);
+		self->pending = g_idle_add(tell_unusable, self);
+		return self;
+	}
+	vmc_chardev_set_user(self->stream, &stream_events, self);
+	self->timer = g_timeout_add_seconds(VMC_SPICE_CONNECT_SECONDS, timed_out, self);
+	return self;
+}
+
+void vmc_spice_connection_set_user(VmcSpiceConnection *connection,
+				   const VmcSpiceConnectionEvents *events, void *user)
+{
+	if (connection->events == NULL)
+		return;
+	connection->events = events;
+	connection->user = user;
+}
+
+void vmc_spice_connection_drop(VmcSpiceConnection *connection, GPtrArray *grave)
+{
+	VmcSpiceConnection *self = connection;
+
+	if (self == NULL)
+		return;
+	self->events = NULL;
+	self->grave = grave;
+	g_ptr_array_add(grave, self);
+	g_clear_handle_id(&self->timer, g_source_remove);
+	g_clear_handle_id(&self->pending, g_source_remove);
+	if (self->stream != NULL && vmc_chardev_is_open(self->stream))
+		vmc_chardev_disconnect(self->stream, true, "this side is done with it");
+	else
+		bury_later(self);
+}
+
+void vmc_spice_connection_finish(VmcSpiceConnection *connection)
+{
+	if (connection->stream != NULL && vmc_chardev_is_open(connection->stream))
+		vmc_chardev_disconnect(connection->stream, true, "this side is done with it");
+}
+
+void vmc_spice_connection_free(VmcSpiceConnection *connection)
+{
+	if (connection == NULL)
+		return;
+	g_clear_handle_id(&connection->timer, g_source_remove);
+	g_clear_handle_id(&connection->pending, g_source_remove);
+	g_clear_handle_id(&connection->buried, g_source_remove);
+	vmc_chardev_free(connection->stream);
+	vmc_spice_link_free(connection->link);
+	g_free(connection);
+}
+
+/* ---- Its user's calls ---- */
+
+bool vmc_spice_connection_is_up(const VmcSpiceConnection *connection)
+{
+	return connection != NULL && connection->up && connection->events != NULL;
+}
+
+bool vmc_spice_connection_has_cap(const VmcSpiceConnection *connection, unsigned bit)
+{
+	return connection->up && vmc_spice_caps_has(vmc_spice_link_caps(connection->link), bit);
+}
+
+bool vmc_spice_connection_may_send(const VmcSpiceConnection *connection)
+{
+	return vmc_spice_connection_is_up(connection) && !connection->high;
+}
+
+bool vmc_spice_connection_send(VmcSpiceConnection *connection, uint16_t type, VmcSpan body)
+{
+	VmcSpiceConnection *self = connection;
+
+	g_return_val_if_fail(vmc_spice_connection_is_up(connection), false);
+
+	vmc_spice_link_send(self->link, type, body);
+	/* Messages that were held are told from the loop, not to a sender. */
+	if (self->pending == 0)
+		take_actions(self);
+	return vmc_spice_connection_may_send(self);
+}
+
+void vmc_spice_connection_hold(VmcSpiceConnection *connection, bool held)
+{
+	VmcSpiceConnection *self = connection;
+
+	if (self->held == held)
+		return;
+	self->held = held;
+	if (!self->up || self->events == NULL)
+		return;
+	vmc_chardev_pause(self->stream, held);
+	if (!held)
+		take_later(self);
+}
