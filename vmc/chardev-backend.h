@@ -31,6 +31,8 @@ struct VmcChardev {
 	VmcChardevState state;
 	bool told; /* the user knows of this conversation */
 	bool paused;
+	bool held;
+	bool there;             /* a user, and not away: what the backend was told */
 	bool high;              /* `writable` is owed */
 	bool smartcard_channel; /* set by the backend before emit_opened */
 	bool reading;           /* what the backend was last asked for */
@@ -66,7 +68,7 @@ struct VmcChardevClass {
 	/* No more output comes: let the other side see its end. May be NULL if
 	 * closing loses nothing that was written. */
 	void (*finish)(VmcChardev *chardev);
-	/* A user came or went. May be NULL. */
+	/* A user came or went, or is away or back (`there` has it). May be NULL. */
 	void (*attached)(VmcChardev *chardev, bool there);
 	/* End the present conversation, then look for the next one. */
 	void (*hangup)(VmcChardev *chardev);
@@ -75,6 +77,8 @@ struct VmcChardevClass {
 };
 
 extern const VmcChardevClass vmc_socket_class;
+extern const VmcChardevClass vmc_spicevmc_class;
+extern const VmcChardevClass vmc_spiceport_class;
 
 /* Makes `chardev`, zeroed, a closed device of `class`. `id` may be NULL. */
 void vmc_chardev_init(VmcChardev *chardev, const VmcChardevClass *class, const char *id);
@@ -97,8 +101,8 @@ void vmc_chardev_defer_writable(VmcChardev *chardev);
 /* The conversation is over and no input is left; takes `reason`. */
 void vmc_chardev_emit_gone(VmcChardev *chardev, GError *reason);
 
-/* True if the user there is has no ear for input: none that is left needs to
- * be kept for it. */
+/* True if the user there is has no ear for input, or is held: none that is left
+ * needs to be kept for it. */
 bool vmc_chardev_never_reads(const VmcChardev *chardev);
 
 /* An attempt to connect failed; takes `reason`. `again`: milliseconds to the

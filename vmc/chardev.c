@@ -30,7 +30,12 @@ enum {
 
 G_DEFINE_QUARK(vmc_chardev_error_quark, vmc_chardev_error)
 
-static const VmcChardevClass *const classes[] = { &vmc_socket_class, NULL };
+static const VmcChardevClass *const classes[] = {
+	&vmc_socket_class,
+	&vmc_spicevmc_class,
+	&vmc_spiceport_class,
+	NULL,
+};
 
 static const VmcOptDesc common_options[] = {
 	{ .name = "id", .type = VMC_OPT_STRING, .help = "the name other options call it by" },
@@ -210,7 +215,7 @@ static bool is_live(const VmcChardev *chardev)
 static bool user_reads(const VmcChardev *chardev)
 {
 	return chardev->events != NULL && chardev->events->readable != NULL && chardev->told &&
-	       !chardev->paused;
+	       !chardev->paused && !chardev->held;
 }
 
 static void want_read(VmcChardev *chardev, bool wanted)
@@ -486,6 +491,15 @@ static gboolean tell_deferred(void *data)
 	return G_SOURCE_REMOVE;
 }
 
+static void set_there(VmcChardev *chardev, bool there)
+{
+	if (chardev->there == there)
+		return;
+	chardev->there = there;
+	if (chardev->class->attached != NULL)
+		chardev->class->attached(chardev, there);
+}
+
 bool vmc_chardev_set_user(VmcChardev *chardev, const VmcChardevEvents *events, void *user)
 {
 	g_return_val_if_fail(chardev != NULL, false);
@@ -497,10 +511,10 @@ bool vmc_chardev_set_user(VmcChardev *chardev, const VmcChardevEvents *events, v
 	chardev->user = user;
 	chardev->told = false;
 	chardev->paused = false;
+	chardev->held = false;
 	chardev->high = false;
 	follow_user(chardev);
-	if (chardev->class->attached != NULL)
-		chardev->class->attached(chardev, events != NULL);
+	set_there(chardev, events != NULL && !events->away);
 	if (events != NULL && is_live(chardev))
 		defer(chardev, DUE_OPENED);
 	if (events != NULL && chardev->failure != NULL)
@@ -592,6 +606,25 @@ void vmc_chardev_pause(VmcChardev *chardev, bool paused)
 	follow_user(chardev);
 }
 
+void vmc_chardev_hold(VmcChardev *chardev, bool held)
+{
+	g_return_if_fail(chardev != NULL);
+
+	chardev->held = held;
+	follow_user(chardev);
+	/* An end that it kept for the user is told now. */
+	if (held && is_live(chardev))
+		chardev->class->want_read(chardev, false);
+}
+
+void vmc_chardev_set_away(VmcChardev *chardev, bool away)
+{
+	g_return_if_fail(chardev != NULL);
+
+	if (chardev->events != NULL)
+		set_there(chardev, !away);
+}
+
 /* ---- The backends' calls ---- */
 
 void vmc_chardev_emit_opened(VmcChardev *chardev)
@@ -637,7 +670,7 @@ void vmc_chardev_emit_gone(VmcChardev *chardev, GError *reason)
 
 bool vmc_chardev_never_reads(const VmcChardev *chardev)
 {
-	return chardev->events != NULL && chardev->events->readable == NULL;
+	return chardev->events != NULL && (chardev->events->readable == NULL || chardev->held);
 }
 
 void vmc_chardev_emit_failed(VmcChardev *chardev, GError *reason, unsigned again)

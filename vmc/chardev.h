@@ -46,6 +46,8 @@ typedef struct VmcChardevEvents {
 	 * (VMC_CHARDEV_ERROR_OPEN) is valid during the call. The next attempt is
 	 * `again` milliseconds away; 0: there will be none. */
 	void (*failed)(void *user, const GError *reason, unsigned again);
+	/* The user starts away; see vmc_chardev_set_away(). */
+	bool away;
 } VmcChardevEvents;
 
 /* Output waiting above this makes vmc_chardev_write() answer VMC_WRITE_HIGH,
@@ -133,6 +135,16 @@ size_t vmc_chardev_pending(const VmcChardev *chardev);
  * stays so over the ends of conversations until resumed; a new user starts
  * resumed. */
 void vmc_chardev_pause(VmcChardev *chardev, bool paused);
+
+/* While held, as while paused: for a user that cannot start on a conversation
+ * yet. Should the other side go meanwhile, `closed` comes without waiting for
+ * what it sent to be read. A new user starts without. */
+void vmc_chardev_hold(VmcChardev *chardev, bool held);
+
+/* For a user that stands for somebody else: is that one away now? A device that
+ * shows its other side whether there is a user, as those of SPICE do, shows
+ * none while it is away. */
+void vmc_chardev_set_away(VmcChardev *chardev, bool away);
 
 /* Ends the present conversation (`closed` follows from the loop with `because`
  * as its message) after the queue is sent if `flush`, at most for some

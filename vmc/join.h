@@ -13,8 +13,16 @@
 
 typedef struct VmcJoin VmcJoin;
 
-/* Becomes the user of both (borrowed; they outlive it). NULL with `error`
- * (VMC_CHARDEV_ERROR_USER) when one has another. */
-VmcJoin *vmc_join_new(VmcChardev *one, VmcChardev *other, GError **error);
+/*
+ * Becomes the user of both (borrowed; they outlive it). To `offered`, who is on
+ * `with` is its user: while nobody is, its user is away
+ * (vmc_chardev_set_away()), so that a SPICE client sees no agent and no USB
+ * device that are not there. NULL with `error` (VMC_CHARDEV_ERROR_USER) when
+ * one has another user, or they are the same.
+ */
+VmcJoin *vmc_join_new(VmcChardev *offered, VmcChardev *with, GError **error);
+
+/* Ends both conversations; the devices are free for other users. NULL is fine.
+ * Not from an event of one of them. */
 void vmc_join_free(VmcJoin *join);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmcJoin, vmc_join_free)

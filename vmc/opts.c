@@ -26,6 +26,7 @@ struct VmcOpts {
 	char *option;
 	char *text;
 	char *implied; /* key of the first value; NULL if none may be there */
+	const char *const *repeating; /* keys that may be given again, or NULL */
 	GPtrArray *pairs;
 };
 
@@ -137,6 +138,11 @@ static bool is_id(const char *text)
 	return true;
 }
 
+static bool may_repeat(const VmcOpts *opts, const char *key)
+{
+	return opts->repeating != NULL && g_strv_contains(opts->repeating, key);
+}
+
 static bool add(VmcOpts *opts, const char *key, const char *value, bool alone, GError **error)
 {
 	g_autofree char *seen = shown(key, VALUE_SHOWN);
@@ -148,7 +154,14 @@ static bool add(VmcOpts *opts, const char *key, const char *value, bool alone, G
 			"a key is empty; expected KEY=VALUE, separated by single commas");
 		return false;
 	}
-	if (find(opts, key) != NULL) {
+	pair = find(opts, key);
+	if (pair != NULL && may_repeat(opts, key)) {
+		g_autofree char *before = pair->value;
+
+		pair->value = g_strconcat(before, ":", value, NULL);
+		return true;
+	}
+	if (pair != NULL) {
 		vmc_opts_set_error(opts, error, VMC_OPTS_ERROR_REPEATED, "key '%s' is given twice",
 				   seen);
 		return false;
@@ -225,9 +238,30 @@ static bool take_implied(VmcOpts *opts, const char **at, GError **error)
 	return add(opts, opts->implied, value, false, error);
 }
 
+/* `text` for messages: the values of the keys that are a secret are not in it. */
+static char *without_secrets(const char *text)
+{
+	g_autoptr(GRegex) secret = g_regex_new("((?:^|,)(?:[a-z0-9-]*password|data)=)"
+					       "(?:[^,]++|,,)*+",
+					       G_REGEX_RAW, 0, NULL);
+	char *answer = g_regex_replace(secret, text, -1, 0, "\\1...", 0, NULL);
+
+	return answer != NULL ? answer : g_strdup("...");
+}
+
+static bool take_pairs(VmcOpts *opts, const char *at, GError **error)
+{
+	while (*at != '\0') {
+		if (!take_pair(opts, &at, error))
+			return false;
+	}
+	return true;
+}
+
 VmcOpts *vmc_opts_parse(const char *option, const char *text, const char *implied, GError **error)
 {
 	g_autoptr(VmcOpts) opts = NULL;
+	g_autofree char *shown_text = NULL;
 	const char *at = text;
 	size_t first;
 
@@ -235,17 +269,36 @@ VmcOpts *vmc_opts_parse(const char *option, const char *text, const char *implie
 
 	opts = vmc_opts_new(option);
 	g_free(opts->text);
-	opts->text = g_strdup_printf("%s %s", option, text);
+	shown_text = without_secrets(text);
+	opts->text = g_strdup_printf("%s %s", option, shown_text);
 	opts->implied = g_strdup(implied);
 
 	first = strcspn(text, "=,");
 	if (implied != NULL && text[first] != '=' && !take_implied(opts, &at, error))
 		return NULL;
-	while (*at != '\0') {
-		if (!take_pair(opts, &at, error))
-			return NULL;
-	}
+	if (!take_pairs(opts, at, error))
+		return NULL;
 	return g_steal_pointer(&opts);
+}
+
+void vmc_opts_let_repeat(VmcOpts *opts, const char *const *repeating)
+{
+	g_return_if_fail(opts != NULL);
+
+	opts->repeating = repeating;
+}
+
+bool vmc_opts_merge(VmcOpts *opts, const char *text, GError **error)
+{
+	g_autofree char *before = NULL;
+	g_autofree char *shown_text = without_secrets(text);
+
+	g_return_val_if_fail(opts != NULL && text != NULL, false);
+
+	before = opts->text;
+	opts->text = g_strdup_printf("%s%c%s", before, strchr(before, ' ') != NULL ? ',' : ' ',
+				     shown_text);
+	return take_pairs(opts, text, error);
 }
 
 /* ---- Checking against a table ---- */

@@ -58,6 +58,16 @@ VmcOpts *vmc_opts_parse(const char *option, const char *text, const char *implie
 /* An empty set for config files: `option` is the name that errors give it. */
 VmcOpts *vmc_opts_new(const char *option);
 
+/*
+ * The keys of `repeating` (NULL-terminated; outlives `opts`) may be given more
+ * than once from now on: their values are then joined with ':' between them.
+ */
+void vmc_opts_let_repeat(VmcOpts *opts, const char *const *repeating);
+
+/* Adds what `text` says, as vmc_opts_parse() takes it without a first value,
+ * to `opts`, whose option messages name with it. False with `error`. */
+bool vmc_opts_merge(VmcOpts *opts, const char *text, GError **error);
+
 /* Adds key=value (copied). False with `error` when the key is there already,
  * is empty, or is an "id" that is not one. */
 bool vmc_opts_add(VmcOpts *opts, const char *key, const char *value, GError **error);

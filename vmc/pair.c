@@ -100,7 +100,7 @@ static void pair_start(VmcPair *pair)
 	if (pair->other == NULL || (!pair->anew && !pair->other->anew))
 		return;
 	for (size_t i = 0; i < G_N_ELEMENTS(ends); i++) {
-		if (ends[i]->base.events == NULL || ends[i]->base.state != VMC_CHARDEV_DOWN)
+		if (!ends[i]->base.there || ends[i]->base.state != VMC_CHARDEV_DOWN)
 			return;
 	}
 	for (size_t i = 0; i < G_N_ELEMENTS(ends); i++) {
