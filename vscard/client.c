@@ -2,9 +2,9 @@
 
 /*
  * The client session. Init goes out first; readers follow when the host's Init
- * has come, for what the host can do decides what ATR it is given (SPICE's
- * server lets no Init through: there they follow at once). What it does with
- * each message of the host:
+ * has come, for what the host can do decides what ATR it is given. SPICE's
+ * server lets no Init through: there none is sent and readers follow at once.
+ * What it does with each message of the host:
  *
  *   Init          first: READY; a later one is ignored (QEMU sends one when its
  *                 device is made and one more in answer to ours). Not an Init:
@@ -17,13 +17,17 @@
  *                 and CardRemove that has none yet.
  *   APDU          a command: TRANSMIT, one at a time for one reader; a few more
  *                 wait. No reader or no card: Error GENERAL, as all clients do.
- *   Flush         FlushComplete, when all commands before it are answered.
+ *   Flush         FlushComplete, when all commands before it are answered; not
+ *                 over SPICE.
  *   all others    noted.
  *
  * Hosts answer in order, so the operations not answered yet are a queue. Only
  * one ReaderAdd is ever in it. An Error that names another reader than the
  * front does passes over the front: libcacard's header lists no Error for ATR,
- * and a host that takes this at its word sends none.
+ * and a host that takes this at its word sends none. SPICE's server answers
+ * nothing by itself but a ReaderAdd that cannot be; the rest are the answers of
+ * the device behind it. It ends the channel, or itself, at a message for
+ * another reader than its own: so no id is ever used that it did not give.
  *
  * The answers tell more: a command that comes while a CardRemove of its reader
  * is still unanswered was given before the host knew. The host has ended it by
@@ -35,8 +39,8 @@
 
 #include <string.h>
 
-#include "vscard/atr.h"
 #include "vmc/queue.h"
+#include "vscard/atr.h"
 
 /* Operations the host has not answered. A host that never answers makes the
  * oldest be forgotten; one that answers late is given time for this many. A
@@ -214,6 +218,42 @@ static void send_op(VscClient *client, uint32_t type, uint32_t slot, VmcSpan dat
 		add_op(client, type, id, slot);
 }
 
+static void refuse_reader(VscClient *client, uint32_t slot, VscErrorCode code)
+{
+	client->readers[slot].state = READER_REFUSED;
+	push(client,
+	     &(VscClientAction){ .kind = VSC_CLIENT_READER_REFUSED, .slot = slot, .code = code },
+	     vmc_span(NULL, 0));
+}
+
+static bool is_smartcard_channel(const VscClient *client)
+{
+	return client->order == VSC_ORDER_LITTLE;
+}
+
+/* SPICE's server says yes to a second ReaderAdd and means the first one's
+ * reader; the device behind it may then have a reader that nobody can remove. */
+static bool has_room(const VscClient *client)
+{
+	if (!is_smartcard_channel(client))
+		return true;
+	for (uint32_t slot = 0; slot < VSC_CLIENT_READERS_MAX; slot++) {
+		if (client->readers[slot].state == READER_TAKEN)
+			return false;
+	}
+	return true;
+}
+
+static void ask_for_reader(VscClient *client, uint32_t slot)
+{
+	ClientReader *reader = &client->readers[slot];
+
+	reader->state = READER_ASKED;
+	push_send(client, VSC_TYPE_READER_ADD, VSC_READER_UNDEFINED,
+		  vmc_span(reader->name, strlen(reader->name)));
+	add_op(client, VSC_TYPE_READER_ADD, VSC_READER_UNDEFINED, slot);
+}
+
 /* Announces the next reader, unless the answer to one is awaited. */
 static void announce_next(VscClient *client)
 {
@@ -221,15 +261,13 @@ static void announce_next(VscClient *client)
 		return;
 
 	for (uint32_t slot = 0; slot < VSC_CLIENT_READERS_MAX; slot++) {
-		ClientReader *reader = &client->readers[slot];
-
-		if (reader->state != READER_LOCAL)
+		if (client->readers[slot].state != READER_LOCAL)
 			continue;
-		reader->state = READER_ASKED;
-		push_send(client, VSC_TYPE_READER_ADD, VSC_READER_UNDEFINED,
-			  vmc_span(reader->name, strlen(reader->name)));
-		add_op(client, VSC_TYPE_READER_ADD, VSC_READER_UNDEFINED, slot);
-		return;
+		if (has_room(client)) {
+			ask_for_reader(client, slot);
+			return;
+		}
+		refuse_reader(client, slot, VSC_ERROR_CANNOT_ADD_MORE_READERS);
 	}
 }
 
@@ -397,14 +435,6 @@ static void on_init(VscClient *client, const VscMessage *message)
 	announce_next(client);
 }
 
-static void refuse_reader(VscClient *client, uint32_t slot, VscErrorCode code)
-{
-	client->readers[slot].state = READER_REFUSED;
-	push(client,
-	     &(VscClientAction){ .kind = VSC_CLIENT_READER_REFUSED, .slot = slot, .code = code },
-	     vmc_span(NULL, 0));
-}
-
 static void take_reader(VscClient *client, uint32_t slot, uint32_t id)
 {
 	client->readers[slot].state = READER_TAKEN;
@@ -461,6 +491,9 @@ static void on_error(VscClient *client, const VscMessage *message)
 
 static void on_flush(VscClient *client, const VscMessage *message)
 {
+	/* SPICE's server knows no FlushComplete. */
+	if (is_smartcard_channel(client))
+		return;
 	client->flush = true;
 	client->flush_id = message->reader_id;
 	complete_flush(client);
@@ -487,11 +520,10 @@ void vsc_client_message(VscClient *client, const VscMessage *message)
 
 /* ---- The life of a conversation ---- */
 
-VscClient *vsc_client_new(VscOrder order, uint32_t caps)
+VscClient *vsc_client_new(uint32_t caps)
 {
 	VscClient *client = g_new0(VscClient, 1);
 
-	client->order = order;
 	client->caps = caps | VSC_CAP_NO_LATE_ANSWER;
 	vmc_queue_init(&client->actions);
 	return client;
@@ -509,7 +541,15 @@ void vsc_client_free(VscClient *client)
 	g_free(client);
 }
 
-void vsc_client_opened(VscClient *client)
+/* Nobody says Init on SPICE's smartcard channel: the server drops it. */
+static void start_without_init(VscClient *client)
+{
+	client->ready = true;
+	push(client, &(VscClientAction){ .kind = VSC_CLIENT_READY }, vmc_span(NULL, 0));
+	announce_next(client);
+}
+
+void vsc_client_opened(VscClient *client, VscOrder order)
 {
 	uint8_t payload[VSC_WIRE_INIT_MAX];
 	size_t len;
@@ -518,17 +558,16 @@ void vsc_client_opened(VscClient *client)
 
 	vsc_client_closed(client);
 	client->open = true;
+	client->order = order;
 	client->no_atr_errors = false;
 	client->answers_all = false;
 	client->notes = 0;
+	if (is_smartcard_channel(client)) {
+		start_without_init(client);
+		return;
+	}
 	len = vsc_wire_put_init(payload, client->order, client->caps);
 	push_send(client, VSC_TYPE_INIT, VSC_READER_UNDEFINED, vmc_span(payload, len));
-	if (client->order != VSC_ORDER_LITTLE)
-		return;
-
-	client->ready = true;
-	push(client, &(VscClientAction){ .kind = VSC_CLIENT_READY }, vmc_span(NULL, 0));
-	announce_next(client);
 }
 
 void vsc_client_closed(VscClient *client)

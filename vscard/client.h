@@ -20,7 +20,7 @@ typedef struct VscClient VscClient;
 
 typedef enum VscClientActionKind {
 	VSC_CLIENT_SEND,           /* send type, reader_id, data */
-	VSC_CLIENT_READY,          /* the host's Init came: `caps` are its capabilities */
+	VSC_CLIENT_READY,          /* readers follow: `caps` are what the host can do */
 	VSC_CLIENT_READER_TAKEN,   /* the host took the reader of slot */
 	VSC_CLIENT_READER_REFUSED, /* the host refused the reader of slot with `code` */
 	VSC_CLIENT_TRANSMIT,       /* the host sends the command data to slot, token names it */
@@ -39,15 +39,18 @@ typedef struct VscClientAction {
 	VmcSpan data;       /* valid until the next vsc_client_… call */
 } VscClientAction;
 
-/* A client that reads and writes in `order` and offers `caps` in its VSC_Init,
- * and with them VSC_CAP_NO_LATE_ANSWER, which is this machine's own promise. */
-VscClient *vsc_client_new(VscOrder order, uint32_t caps);
+/* A client that offers `caps` in its VSC_Init, and with them
+ * VSC_CAP_NO_LATE_ANSWER, which is this machine's own promise. */
+VscClient *vsc_client_new(uint32_t caps);
 void vsc_client_free(VscClient *client);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VscClient, vsc_client_free)
 
 /* The link is up (VSC_Init goes out, then readers and ATRs known so far) /
- * down (what the peer asked is forgotten; later answers are dropped). */
-void vsc_client_opened(VscClient *client);
+ * down (what the peer asked is forgotten; later answers are dropped). `order`
+ * is the wire's: VSC_ORDER_LITTLE is SPICE's smartcard channel, where there is
+ * no Init, so READY comes at once with no capabilities, and room for one
+ * reader: all others are REFUSED. */
+void vsc_client_opened(VscClient *client, VscOrder order);
 void vsc_client_closed(VscClient *client);
 
 void vsc_client_message(VscClient *client, const VscMessage *message);

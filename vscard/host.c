@@ -4,7 +4,8 @@
  * The host session. What it does with each message of the peer:
  *
  *   Init          first: answered with Init, once; a later one is noted.
- *                 Not an Init by size or magic: CLOSE.
+ *                 Not an Init by size or magic: CLOSE. Without one (SPICE's
+ *                 server lets none through) all else is as with one.
  *   Error         ends a command the peer cannot carry out (old clients say so
  *                 this way); else nothing.
  *   ReaderAdd     the lowest free id, told by Error SUCCESS with that id; full:
@@ -30,14 +31,19 @@
  * one thread and removes from another). So there the answer stays owed too, but
  * not for long: one that never comes must not hang the next card. A peer with
  * VSC_CAP_NO_LATE_ANSWER owes nothing then.
+ *
+ * A peer without VSC_CAP_EXTENDED is sent short APDUs only: an extended one
+ * becomes several (short.h), each with its answer, under the one request. What
+ * ends the request ends the sequence.
  */
 
 #include "vscard/host.h"
 
 #include <string.h>
 
-#include "vscard/atr.h"
 #include "vmc/queue.h"
+#include "vscard/atr.h"
+#include "vscard/short.h"
 
 /* Log lines a peer can cause in one conversation: enough to see what it does
  * wrong, too few to fill a disk. */
@@ -63,19 +69,19 @@ typedef struct HostReader {
 	VscToken held;    /* the next request, held back until then */
 	uint8_t *held_command;
 	size_t held_len;
+	VscShort brief; /* `pending`, for a peer that takes short APDUs only */
 	uint8_t atr[VSC_ATR_MAX];
 	size_t atr_len;
 } HostReader;
 
 struct VscHost {
-	VscOrder order;
 	uint32_t max_readers;
 	uint32_t caps;
 	bool open;
 	bool init_seen;
-	bool reader_seen; /* in this conversation */
-	bool never_late;  /* the peer says VSC_CAP_NO_LATE_ANSWER */
-	int64_t now;      /* when the peer's present message came */
+	bool reader_seen;   /* in this conversation */
+	uint32_t peer_caps; /* of its Init, 0 before */
+	int64_t now;        /* when the peer's present message came */
 	unsigned notes;
 	HostReader readers[VSC_HOST_READERS_MAX];
 	VmcQueue actions;
@@ -103,7 +109,7 @@ static void push_error(VscHost *host, uint32_t id, VscErrorCode code)
 {
 	uint8_t payload[4];
 
-	vsc_wire_put_error(payload, host->order, code);
+	vsc_wire_put_error(payload, VSC_ORDER_BIG, code);
 	push_send(host, VSC_TYPE_ERROR, id, vmc_span(payload, sizeof(payload)));
 }
 
@@ -168,7 +174,7 @@ static void outdate_debt(VscHost *host, HostReader *reader)
 {
 	if (reader->debt != DEBT_ANSWER)
 		return;
-	reader->debt = host->never_late ? DEBT_NONE : DEBT_STALE;
+	reader->debt = (host->peer_caps & VSC_CAP_NO_LATE_ANSWER) != 0 ? DEBT_NONE : DEBT_STALE;
 	reader->until = host->now + VSC_HOST_STALE_MS;
 }
 
@@ -179,6 +185,7 @@ static void end_requests(VscHost *host, uint32_t id, VscOutcome outcome)
 	VscToken pending = reader->pending, held = reader->held;
 
 	reader->pending = VSC_TOKEN_NONE;
+	vsc_short_forget(&reader->brief);
 	drop_held(reader);
 	if (pending != VSC_TOKEN_NONE)
 		push_answer(host, id, pending, outcome, vmc_span(NULL, 0));
@@ -208,16 +215,17 @@ static void remove_reader(VscHost *host, uint32_t id)
 	push_event(host, VSC_HOST_READER_REMOVED, id, vmc_span(NULL, 0));
 }
 
-VscHost *vsc_host_new(VscOrder order, uint32_t max_readers, uint32_t caps)
+VscHost *vsc_host_new(uint32_t max_readers, uint32_t caps)
 {
 	VscHost *host;
 
 	g_return_val_if_fail(max_readers >= 1 && max_readers <= VSC_HOST_READERS_MAX, NULL);
 
 	host = g_new0(VscHost, 1);
-	host->order = order;
 	host->max_readers = max_readers;
 	host->caps = caps;
+	for (uint32_t id = 0; id < max_readers; id++)
+		vsc_short_init(&host->readers[id].brief);
 	vmc_queue_init(&host->actions);
 	return host;
 }
@@ -226,8 +234,10 @@ void vsc_host_free(VscHost *host)
 {
 	if (host == NULL)
 		return;
-	for (uint32_t id = 0; id < host->max_readers; id++)
+	for (uint32_t id = 0; id < host->max_readers; id++) {
 		drop_held(&host->readers[id]);
+		vsc_short_forget(&host->readers[id].brief);
+	}
 	vmc_queue_clear(&host->actions);
 	g_free(host);
 }
@@ -240,7 +250,7 @@ void vsc_host_opened(VscHost *host)
 	host->open = true;
 	host->init_seen = false;
 	host->reader_seen = false;
-	host->never_late = false;
+	host->peer_caps = 0;
 	host->notes = 0;
 }
 
@@ -264,7 +274,8 @@ static void on_init(VscHost *host, const VscMessage *message)
 	uint32_t version, caps;
 	size_t n_caps, len;
 
-	if (!vsc_wire_get_init(message->payload, host->order, &version, &caps, &n_caps, &because)) {
+	if (!vsc_wire_get_init(message->payload, VSC_ORDER_BIG, &version, &caps, &n_caps,
+			       &because)) {
 		push_close(host, because);
 		return;
 	}
@@ -273,13 +284,13 @@ static void on_init(VscHost *host, const VscMessage *message)
 		return;
 	}
 	host->init_seen = true;
-	host->never_late = (caps & VSC_CAP_NO_LATE_ANSWER) != 0;
+	host->peer_caps = caps;
 	if (version != VSC_VERSION)
 		note(host, message->reader_id, "the peer has protocol version 0x%x, we have 0x%x",
 		     version, VSC_VERSION);
 
 	/* One word only: libcacard's vscclient has room for no more. */
-	len = vsc_wire_put_init(payload, host->order, host->caps);
+	len = vsc_wire_put_init(payload, VSC_ORDER_BIG, host->caps);
 	push_send(host, VSC_TYPE_INIT, VSC_READER_UNDEFINED, vmc_span(payload, len));
 }
 
@@ -355,28 +366,53 @@ static void on_card_remove(VscHost *host, const VscMessage *message)
 	push_error(host, message->reader_id, VSC_ERROR_SUCCESS);
 }
 
+/* A command leaves; its one answer is owed. */
+static void send_command(VscHost *host, uint32_t id, VmcSpan command)
+{
+	host->readers[id].debt = DEBT_ANSWER;
+	push_send(host, VSC_TYPE_APDU, id, command);
+}
+
+static bool takes_extended(const VscHost *host)
+{
+	return (host->peer_caps & VSC_CAP_EXTENDED) != 0;
+}
+
 /* The peer owes nothing (any more): the held command may go. */
 static void send_held(VscHost *host, uint32_t id)
 {
 	HostReader *reader = &host->readers[id];
+	VmcSpan out = vmc_span(reader->held_command, reader->held_len);
+	VscToken held = reader->held;
 
-	if (reader->held == VSC_TOKEN_NONE)
+	if (held == VSC_TOKEN_NONE)
 		return;
-	reader->pending = reader->held;
-	reader->debt = DEBT_ANSWER;
-	push_send(host, VSC_TYPE_APDU, id, vmc_span(reader->held_command, reader->held_len));
+	if (!takes_extended(host) &&
+	    vsc_short_command(&reader->brief, out, &out) == VSC_SHORT_REPLY) {
+		push_answer(host, id, held, VSC_OUTCOME_OK, out);
+	} else {
+		reader->pending = held;
+		send_command(host, id, out);
+	}
 	drop_held(reader);
 }
 
+/* The peer answered; `data` goes to whoever asked. */
 static void settle(VscHost *host, uint32_t id, VscOutcome outcome, VmcSpan data)
 {
 	HostReader *reader = &host->readers[id];
 	VscToken pending = reader->pending;
 
 	reader->debt = DEBT_NONE;
+	if (pending != VSC_TOKEN_NONE && outcome == VSC_OUTCOME_OK && !takes_extended(host) &&
+	    vsc_short_response(&reader->brief, data, &data) == VSC_SHORT_FORWARD) {
+		send_command(host, id, data);
+		return;
+	}
 	reader->pending = VSC_TOKEN_NONE;
 	if (pending != VSC_TOKEN_NONE)
 		push_answer(host, id, pending, outcome, data);
+	vsc_short_forget(&reader->brief);
 	send_held(host, id);
 }
 
@@ -621,11 +657,13 @@ void vsc_host_cancel(VscHost *host, uint32_t reader_id, VscToken token)
 	if (token == VSC_TOKEN_NONE || reader_id >= host->max_readers)
 		return;
 	reader = &host->readers[reader_id];
-	if (token == reader->pending)
+	if (token == reader->pending) {
 		reader->pending = VSC_TOKEN_NONE;
-	else if (token == reader->held)
+		vsc_short_forget(&reader->brief);
+	} else if (token == reader->held) {
 		drop_held(reader);
-	else
+	} else {
 		return;
+	}
 	push_answer(host, reader_id, token, VSC_OUTCOME_CANCELLED, vmc_span(NULL, 0));
 }

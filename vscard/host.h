@@ -49,9 +49,11 @@ typedef struct VscHostAction {
 	VmcSpan data;       /* valid until the next vsc_host_… call */
 } VscHostAction;
 
-/* A host with room for `max_readers` (1 to VSC_HOST_READERS_MAX), writing
- * Error codes and Init in `order`, offering `caps` in its VSC_Init. */
-VscHost *vsc_host_new(VscOrder order, uint32_t max_readers, uint32_t caps);
+/* A host with room for `max_readers` (1 to VSC_HOST_READERS_MAX), offering
+ * `caps` in its VSC_Init, which answers the peer's. It is at the end of a char
+ * device, where all is big-endian: so it is behind SPICE's server too, but
+ * there no Init comes. */
+VscHost *vsc_host_new(uint32_t max_readers, uint32_t caps);
 void vsc_host_free(VscHost *host);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VscHost, vsc_host_free)
 

@@ -18,7 +18,7 @@
 #include "vscard/t0-card.h"
 
 /* Beside what VscClient promises by itself. */
-#define CLIENT_CAPS 0u
+#define CLIENT_CAPS VSC_CAP_EXTENDED
 
 /* What the card was asked for last and has not answered. */
 typedef enum Step {
@@ -251,7 +251,7 @@ static void on_opened(void *user)
 
 	if (link->events != NULL && link->events->connected != NULL)
 		link->events->connected(link->user);
-	vsc_client_opened(link->client);
+	vsc_client_opened(link->client, link->port.order);
 	run(link);
 }
 
@@ -315,10 +315,10 @@ VscClientLink *vsc_client_link_new(VmcChardev *chardev, const VscClientLinkEvent
 	g_return_val_if_fail(chardev != NULL, NULL);
 
 	link = g_new0(VscClientLink, 1);
-	link->client = vsc_client_new(VSC_ORDER_BIG, CLIENT_CAPS);
+	link->client = vsc_client_new(CLIENT_CAPS);
 	link->events = events;
 	link->user = user;
-	if (!vsc_port_init(&link->port, chardev, VSC_ORDER_BIG, false, &port_events, link, error)) {
+	if (!vsc_port_init(&link->port, chardev, false, &port_events, link, error)) {
 		vsc_client_free(link->client);
 		g_free(link);
 		return NULL;

@@ -9,8 +9,8 @@
 
 #include "vscard/link.h"
 
-#include "vscard/port.h"
 #include "vmc/queue.h"
+#include "vscard/port.h"
 
 /* What a host of ours can do: its reader exchanges whole APDUs. */
 #define HOST_CAPS VSC_CAP_APDU_LEVEL
@@ -266,7 +266,7 @@ VscHostLink *vsc_host_link_new(VmcChardev *chardev, uint32_t n_slots, GError **e
 	g_return_val_if_fail(n_slots >= 1 && n_slots <= VSC_HOST_READERS_MAX, NULL);
 
 	link = g_new0(VscHostLink, 1);
-	link->host = vsc_host_new(VSC_ORDER_BIG, n_slots, HOST_CAPS);
+	link->host = vsc_host_new(n_slots, HOST_CAPS);
 	link->n_places = n_slots;
 	link->deadline = -1;
 	vmc_queue_init(&link->later);
@@ -277,7 +277,7 @@ VscHostLink *vsc_host_link_new(VmcChardev *chardev, uint32_t n_slots, GError **e
 		link->places[id].link = link;
 		link->places[id].id = id;
 	}
-	if (!vsc_port_init(&link->port, chardev, VSC_ORDER_BIG, true, &port_events, link, error)) {
+	if (!vsc_port_init(&link->port, chardev, true, &port_events, link, error)) {
 		link->port.chardev = NULL;
 		vsc_host_link_free(link);
 		return NULL;

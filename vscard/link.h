@@ -31,7 +31,9 @@ VscCard *vsc_host_link_card(VscHostLink *link, uint32_t slot);
 /* What a client link tells its owner; members may be NULL. */
 typedef struct VscClientLinkEvents {
 	void (*connected)(void *user); /* to whoever it is: Init is not answered */
-	void (*up)(void *user);        /* connected and Init answered */
+	/* Connected and Init answered, or on SPICE's smartcard channel, where
+	 * there is no Init, connected. */
+	void (*up)(void *user);
 	void (*down)(void *user, const GError *reason);
 	void (*taken)(void *user, VscCard *card); /* the host has this reader */
 	void (*refused)(void *user, VscCard *card, VscErrorCode code);
@@ -39,7 +41,8 @@ typedef struct VscClientLinkEvents {
 	void (*failed)(void *user, const GError *reason, unsigned again_ms);
 } VscClientLinkEvents;
 
-/* The client end on `chardev` (borrowed). */
+/* The client end on `chardev` (borrowed). What its conversations are, a byte
+ * stream or SPICE's smartcard channel, it says for each. */
 VscClientLink *vsc_client_link_new(VmcChardev *chardev, const VscClientLinkEvents *events,
 				   void *user, GError **error);
 void vsc_client_link_free(VscClientLink *link);

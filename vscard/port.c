@@ -205,8 +205,12 @@ static void on_opened(void *user)
 	vmc_buf_clear(&port->in);
 	port->open = true;
 	port->closing = false;
+	/* One conversation may be on SPICE's smartcard channel, the next not. */
+	port->order =
+		vmc_chardev_is_smartcard_channel(port->chardev) ? VSC_ORDER_LITTLE : VSC_ORDER_BIG;
 	set_full(port, false);
-	vsc_port_trace(port, 1, "connected");
+	vsc_port_trace(port, 1, "connected%s",
+		       port->order == VSC_ORDER_LITTLE ? " to a smartcard channel" : "");
 	port->events->opened(port->user);
 }
 
@@ -237,12 +241,11 @@ static const VmcChardevEvents chardev_events = {
 	.writable = on_writable,
 };
 
-bool vsc_port_init(VscPort *port, VmcChardev *chardev, VscOrder order, bool is_host,
-		   const VscPortEvents *events, void *user, GError **error)
+bool vsc_port_init(VscPort *port, VmcChardev *chardev, bool is_host, const VscPortEvents *events,
+		   void *user, GError **error)
 {
 	*port = (VscPort){
 		.chardev = chardev,
-		.order = order,
 		.is_host = is_host,
 		.events = events,
 		.user = user,

@@ -25,8 +25,8 @@ typedef struct VscPortEvents {
 
 typedef struct VscPort {
 	VmcChardev *chardev;
-	VscOrder order;
-	bool is_host; /* the commands are what it sends */
+	VscOrder order; /* of the present conversation, from `opened` on */
+	bool is_host;   /* the commands are what it sends */
 	const VscPortEvents *events;
 	void *user;
 	VmcBuf in;
@@ -37,8 +37,8 @@ typedef struct VscPort {
 
 /* Makes the port the one user of `chardev` (borrowed). False with `error` when
  * it has one. */
-bool vsc_port_init(VscPort *port, VmcChardev *chardev, VscOrder order, bool is_host,
-		   const VscPortEvents *events, void *user, GError **error);
+bool vsc_port_init(VscPort *port, VmcChardev *chardev, bool is_host, const VscPortEvents *events,
+		   void *user, GError **error);
 void vsc_port_finish(VscPort *port);
 
 /* Sends one message; dropped when nobody is there. */

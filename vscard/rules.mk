@@ -7,6 +7,7 @@ vscard_SOURCES := \
 	vscard/atr.c \
 	vscard/apdu.c \
 	vscard/t0.c \
+	vscard/short.c \
 	vscard/t0-card.c \
 	vscard/wire.c \
 	vscard/host.c \

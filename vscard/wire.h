@@ -51,6 +51,12 @@ typedef enum VscErrorCode {
 /* NO_LATE_ANSWER: this client answers no command for a reader any more once it
  * has sent ReaderRemove, CardRemove or a new ATR for it. An old client may. */
 #define VSC_CAP_NO_LATE_ANSWER (1u << 30)
+/* EXTENDED: this client takes commands and gives answers longer than short
+ * APDUs. Old ones have 270 bytes for either: libcacard's vscclient and SPICE's
+ * clients overrun or drop what is longer, and SPICE's server hangs or dies of
+ * it. A client without the bit, or with no Init at all, is given short APDUs
+ * only (short.h). */
+#define VSC_CAP_EXTENDED (1u << 29)
 
 typedef struct VscMessage {
 	uint32_t type; /* a VscType, or anything a peer says */

@@ -2,7 +2,8 @@
 
 /*
  * The client session between a host and local readers that do anything. The
- * input: a byte for nothing, then steps. A step below 80 is so many bytes of
+ * input: a byte, then steps. Bit 0 of the byte: the first conversation is on
+ * SPICE's smartcard channel; bit 1: they change with each. A step below 80 is so many bytes of
  * the host, which follow; one from 80 on is an event of a local reader. A card
  * gets one command at a time, and only while it is there.
  */
@@ -22,6 +23,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 typedef struct World {
 	VscClient *client;
+	VscOrder order;
+	bool alternate;
 	VmcBuf in;
 	bool closing;
 	bool reader[SLOTS], card[SLOTS];
@@ -42,6 +45,8 @@ static void see(World *w, const VscClientAction *a)
 	switch (a->kind) {
 	case VSC_CLIENT_SEND:
 		check(a->data.len <= VSC_WIRE_PAYLOAD_MAX);
+		check(w->order == VSC_ORDER_BIG ||
+		      (a->type != VSC_TYPE_INIT && a->type != VSC_TYPE_FLUSH_COMPLETE));
 		break;
 	case VSC_CLIENT_TRANSMIT:
 		check(w->card[slot] && w->token[slot] == VSC_TOKEN_NONE);
@@ -85,7 +90,7 @@ static void feed(World *w, VmcSpan bytes)
 		VmcSpan in = vmc_buf_span(&w->in);
 		size_t had = in.len;
 
-		if (vsc_wire_get(&in, VSC_ORDER_BIG, &message, &because) != VSC_WIRE_MESSAGE)
+		if (vsc_wire_get(&in, w->order, &message, &because) != VSC_WIRE_MESSAGE)
 			return;
 		vsc_client_message(w->client, &message);
 		drain(w);
@@ -100,7 +105,9 @@ static void reopen(World *w)
 	memset(w->token, 0, sizeof(w->token));
 	vmc_buf_clear(&w->in);
 	w->closing = false;
-	vsc_client_opened(w->client);
+	if (w->alternate)
+		w->order = w->order == VSC_ORDER_BIG ? VSC_ORDER_LITTLE : VSC_ORDER_BIG;
+	vsc_client_opened(w->client, w->order);
 	drain(w);
 }
 
@@ -165,11 +172,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint8_t step = 0;
 	World w = { 0 };
 
-	w.client = vsc_client_new(VSC_ORDER_BIG, 0);
+	w.client = vsc_client_new(0);
 	vmc_buf_init(&w.in, VSC_WIRE_MESSAGE_MAX);
-	vsc_client_opened(w.client);
-	drain(&w);
 	vmc_span_u8(&in, &step);
+	w.order = (step & 1) != 0 ? VSC_ORDER_LITTLE : VSC_ORDER_BIG;
+	w.alternate = (step & 2) != 0;
+	vsc_client_opened(w.client, w.order);
+	drain(&w);
 	while (vmc_span_u8(&in, &step)) {
 		if (step >= 0x80)
 			event(&w, step);

@@ -162,7 +162,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	World w = { .open = true, .owed = calloc(size + 2, 1) };
 
 	vmc_span_u8(&in, &step);
-	w.host = vsc_host_new(VSC_ORDER_BIG, 1 + step % VSC_HOST_READERS_MAX, 0);
+	w.host = vsc_host_new(1 + step % VSC_HOST_READERS_MAX, 0);
 	vmc_buf_init(&w.in, VSC_WIRE_MESSAGE_MAX);
 	vsc_host_opened(w.host);
 	while (vmc_span_u8(&in, &step)) {

@@ -6,7 +6,9 @@
  * the process, output stays in its bounds, and the next peer gets a device.
  *
  * The first byte of the input chooses: bits 1..0 how it begins, bit 2 whether
- * a powered card is there, bits 7..4 in how large pieces it is sent.
+ * a powered card is there, bit 3 whether the second half comes on another
+ * connection, which goes on where the first one ended, bits 7..4 in how large
+ * pieces it is sent.
  */
 
 #include <stdint.h>
@@ -105,8 +107,7 @@ static void begin(Fuzz *fuzz, uint8_t choice)
 	run_loop();
 }
 
-/* Another peer after whatever this one did. */
-static void check_next(Fuzz *fuzz)
+static void connect_again(Fuzz *fuzz)
 {
 	vmc_chardev_set_user(fuzz->far, NULL, NULL);
 	run_loop();
@@ -115,6 +116,12 @@ static void check_next(Fuzz *fuzz)
 	vmc_chardev_set_user(fuzz->far, &events, fuzz);
 	run_loop();
 	g_assert_true(fuzz->open);
+}
+
+/* Another peer after whatever this one did. */
+static void check_next(Fuzz *fuzz)
+{
+	connect_again(fuzz);
 	send_hello(fuzz, 0x76);
 	run_loop();
 	/* Our hello alone has 80 bytes. */
@@ -126,11 +133,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	VmcSpan input = vmc_span(data, size), piece;
 	Fuzz fuzz = { .open = false };
 	uint8_t choice = 0;
+	bool again;
 
 	vmc_span_u8(&input, &choice);
+	again = !(choice & 8);
 	begin(&fuzz, choice);
 	while (vmc_span_take(&input, MIN(input.len, (size_t)1 << (choice >> 4)), &piece) &&
 	       piece.len > 0) {
+		if (!again && input.len < size / 2) {
+			again = true;
+			connect_again(&fuzz);
+		}
 		send(&fuzz, piece);
 		run_loop();
 	}

@@ -8,10 +8,14 @@
 #include "tests/unit/transcript.h"
 #include "vscard/client.h"
 
+/* Of the transcript that runs: sessions come one after the other. */
+static VscOrder wire;
+
 static void *make(VscOrder order, unsigned n)
 {
 	(void)n;
-	return vsc_client_new(order, 0);
+	wire = order;
+	return vsc_client_new(0);
 }
 
 static void drop(void *machine)
@@ -43,7 +47,7 @@ static void request(void *machine, char **words)
 	uint32_t slot = words[1] != NULL ? (uint32_t)atoi(words[1]) : 0;
 
 	if (strcmp(what, "opened") == 0) {
-		vsc_client_opened(client);
+		vsc_client_opened(client, wire);
 	} else if (strcmp(what, "closed") == 0) {
 		vsc_client_closed(client);
 	} else if (strcmp(what, "reader-added") == 0) {
@@ -110,12 +114,12 @@ static const uint8_t success[4];
 /* A client whose one card the host knows, which says `init`. */
 static VscClient *ready_client(const uint8_t init[12])
 {
-	VscClient *client = vsc_client_new(VSC_ORDER_BIG, 0);
+	VscClient *client = vsc_client_new(0);
 	VscClientAction a;
 
 	vsc_client_reader_added(client, 0, "A");
 	vsc_client_card_inserted(client, 0, vmc_span(atr, sizeof(atr)));
-	vsc_client_opened(client);
+	vsc_client_opened(client, VSC_ORDER_BIG);
 	vsc_client_message(client,
 			   &(VscMessage){ .type = VSC_TYPE_INIT, .payload = vmc_span(init, 12) });
 	/* To ReaderAdd and ATR; an old host is sent a ReaderRemove before. */
@@ -188,20 +192,20 @@ static void test_flood(void **state)
 	}
 	assert_int_equal(closes, 1);
 
-	vsc_client_opened(client);
+	vsc_client_opened(client, VSC_ORDER_BIG);
 	assert_int_equal(count(client, VSC_CLIENT_SEND), 1);
 }
 
 /* Sixteen readers and more conversations than tokens would need. */
 static void test_many_readers(void **state)
 {
-	g_autoptr(VscClient) client = vsc_client_new(VSC_ORDER_BIG, 0);
+	g_autoptr(VscClient) client = vsc_client_new(0);
 	unsigned taken = 0;
 
 	(void)state;
 	for (uint32_t slot = 0; slot < VSC_CLIENT_READERS_MAX; slot++)
 		vsc_client_reader_added(client, slot, "R");
-	vsc_client_opened(client);
+	vsc_client_opened(client, VSC_ORDER_BIG);
 	vsc_client_message(client, &(VscMessage){ .type = VSC_TYPE_INIT,
 						  .payload = vmc_span(ours, sizeof(ours)) });
 	for (uint32_t id = 0; id < 100; id++) {

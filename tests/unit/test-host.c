@@ -21,7 +21,8 @@ static void *make(VscOrder order, unsigned n)
 {
 	Machine *m = g_new0(Machine, 1);
 
-	m->host = vsc_host_new(order, n, VSC_CAP_APDU_LEVEL);
+	assert_int_equal(order, VSC_ORDER_BIG);
+	m->host = vsc_host_new(n, VSC_CAP_APDU_LEVEL);
 	return m;
 }
 
@@ -175,14 +176,19 @@ static void test_transcripts(void **state)
 	assert_true(run_transcripts(&host_class) >= 15);
 }
 
-/* A host with one reader and a powered card in it. */
+/* A host with one reader and a powered card in it, of a peer that takes extended
+ * APDUs. */
 static VscHost *ready_host(void)
 {
+	static const uint8_t init[] = { 'V', 'S', 'C', 'D', 0, 0, 0, 2, 0x20, 0, 0, 0 };
 	static const uint8_t atr[] = { 0x3b, 0x00 };
-	VscHost *host = vsc_host_new(VSC_ORDER_BIG, 1, 0);
+	VscHost *host = vsc_host_new(1, 0);
 	VscHostAction a;
 
 	vsc_host_opened(host);
+	vsc_host_message(
+		host,
+		&(VscMessage){ .type = VSC_TYPE_INIT, .payload = vmc_span(init, sizeof(init)) }, 0);
 	vsc_host_message(host, &(VscMessage){ .type = VSC_TYPE_READER_ADD }, 0);
 	vsc_host_message(
 		host, &(VscMessage){ .type = VSC_TYPE_ATR, .payload = vmc_span(atr, sizeof(atr)) },

@@ -6,6 +6,7 @@
  */
 
 #include "tests/unit/test-link.h"
+#include "vmc/chardev-backend.h"
 
 /* ---- Host and client with each other ---- */
 
@@ -260,6 +261,61 @@ static void test_two_cards_one_place(void **state)
 	vsc_client_link_remove(both.client, &second.base);
 	vsc_card_free(&second.base);
 	both_stop(&both);
+}
+
+/* ---- SPICE's smartcard channel ---- */
+
+/* The next little-endian message, `len` bytes with its header. */
+static void expect_little(Raw *raw, const void *bytes, size_t len)
+{
+	iterate();
+	assert_true(raw->got->len >= len);
+	assert_memory_equal(raw->got->data, bytes, len);
+	g_byte_array_remove_range(raw->got, 0, (guint)len);
+}
+
+/* The device says what its conversation is: on SPICE's channel there is no
+ * Init and one reader; the next conversation, on a port, has both again. */
+static void test_smartcard_channel(void **state)
+{
+	static const char success_little[] = "\2\0\0\0\0\0\0\0\4\0\0\0\0\0\0";
+	Both both = { 0 };
+	Echo second;
+	Raw raw;
+
+	(void)state;
+	vmc_chardev_pair_new(&both.one, &both.other);
+	both.other->smartcard_channel = true;
+	raw_start(&raw, both.one);
+	both.client = vsc_client_link_new(both.other, &both_events, &both, NULL);
+	echo_start(&both.echo, "echo", atr_t1, sizeof(atr_t1));
+	echo_start(&second, "second", atr_t0, sizeof(atr_t0));
+	assert_true(vsc_client_link_add(both.client, &both.echo.base));
+	assert_true(vsc_client_link_add(both.client, &second.base));
+	vsc_card_emit_inserted(&both.echo.base);
+	expect_little(&raw, "\3\0\0\0\xff\xff\xff\xff\4\0\0\0echo", 16);
+	assert_int_equal(both.up, 1);
+	vmc_chardev_write(raw.chardev, vmc_span(success_little, 16));
+	/* The host said nothing of APDUs: a T=0 card. */
+	expect_little(&raw, "\5\0\0\0\0\0\0\0\2\0\0\0\x3b\0", 14);
+	assert_int_equal(raw.got->len, 0);
+	assert_int_equal(both.taken, 1);
+	assert_int_equal(both.refused, 1);
+
+	both.other->smartcard_channel = false;
+	raw_reopen(&raw);
+	raw_expect(&raw, VSC_TYPE_INIT, VSC_READER_UNDEFINED, "VSCD\0\0\0\2\x60\0\0\0", 12);
+	assert_int_equal(both.up, 1);
+	raw_send(&raw, VSC_TYPE_INIT, 0, init_ours, 12);
+	raw_expect(&raw, VSC_TYPE_READER_ADD, VSC_READER_UNDEFINED, "echo", 4);
+	raw_send(&raw, VSC_TYPE_ERROR, 0, success, 4);
+	raw_expect(&raw, VSC_TYPE_ATR, 0, atr_t1, sizeof(atr_t1));
+	raw_expect(&raw, VSC_TYPE_READER_ADD, VSC_READER_UNDEFINED, "second", 6);
+	vsc_client_link_free(both.client);
+	vsc_card_free(&both.echo.base);
+	vsc_card_free(&second.base);
+	vmc_chardev_free(both.other);
+	raw_stop(&raw);
 }
 
 /* ---- The host link against a raw peer ---- */
@@ -519,7 +575,7 @@ static void test_host_stale(void **state)
 
 /* ---- The client link against a raw host ---- */
 
-static const char init_client[] = "VSCD\0\0\0\2\x40\0\0";
+static const char init_client[] = "VSCD\0\0\0\2\x60\0\0";
 
 typedef struct Client {
 	VmcChardev *chardev;
@@ -674,6 +730,7 @@ int main(void)
 		cmocka_unit_test(test_reconnect),
 		cmocka_unit_test(test_late_answer),
 		cmocka_unit_test(test_two_cards_one_place),
+		cmocka_unit_test(test_smartcard_channel),
 		cmocka_unit_test(test_host_closes),
 		cmocka_unit_test(test_host_partial),
 		cmocka_unit_test(test_host_deaf_peer),
