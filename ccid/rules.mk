@@ -12,6 +12,8 @@ ccid_SOURCES := \
 	ccid/bulk-out.c \
 	ccid/usb.c \
 	ccid/device.c \
+	ccid/usbredir-return.c \
+	ccid/usbredir-sent.c \
 	ccid/usbredir-transfer.c \
 	ccid/usbredir.c
 

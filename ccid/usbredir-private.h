@@ -19,6 +19,15 @@
 
 #define USBREDIR_ENDPOINTS 32u
 
+/* Who is on the other side. A VM that moves to another QEMU takes its side of
+ * the conversation along: the next connection says no hello and goes on. */
+typedef enum UsbredirPeer {
+	USBREDIR_NOBODY,
+	USBREDIR_PRESENT,
+	USBREDIR_AWAY,      /* it left; the next one may go on for it */
+	USBREDIR_RETURNING, /* the next one is there: its first packet says */
+} UsbredirPeer;
+
 typedef enum UsbredirKind {
 	USBREDIR_CONTROL,
 	USBREDIR_BULK,
@@ -46,7 +55,14 @@ typedef struct UsbredirTransfer {
 struct CcidUsbredir {
 	VmcChardev *chardev;
 	UsbDevice *device;
-	struct usbredirparser *parser; /* NULL: no peer */
+	const CcidUsbredirEvents *events; /* NULL: nobody wants to know */
+	void *user;
+	UsbredirPeer peer;
+	struct usbredirparser *parser; /* NULL: NOBODY */
+	bool silent;                   /* AWAY, RETURNING: what is sent waits in `parser` */
+	guint timer;                   /* until it is forgotten, or believed to be back */
+	int64_t forget_at;             /* AWAY: monotonic, us */
+	unsigned away_ms, silence_ms;  /* how long, see usbredir-return.c */
 	bool announced;                /* the device, after the peer's hello */
 	const char *broken;            /* why the peer is to be dropped */
 	bool held;                     /* output is high: no input until it is low */
@@ -62,6 +78,10 @@ struct CcidUsbredir {
 	uint64_t interrupt_id; /* of interrupt packets, counted up */
 	bool receiving[USBREDIR_ENDPOINTS];
 	bool unpolled[USBREDIR_ENDPOINTS]; /* receiving, once output is low */
+
+	GQueue sent; /* the last answers, see usbredir-sent.c */
+	size_t sent_bytes;
+	guint sent_timer;
 };
 
 /* The index of an endpoint in ep_info: usb-redir-protocol.txt. */
@@ -102,6 +122,44 @@ const UsbEndpoint *usbredir_endpoint(CcidUsbredir *usbredir, uint8_t address);
 
 /* Gives the parser's queue to the char device. */
 void usbredir_flush(CcidUsbredir *usbredir);
+
+/* ---- usbredir-sent.c ---- */
+
+/* An answer goes out: it is kept for some time. */
+void usbredir_sent_keep(CcidUsbredir *usbredir, const UsbredirTransfer *transfer, uint8_t status,
+			VmcSpan data, size_t actual);
+
+/* The peer gives a new transfer this id: it has had the answer to the old. */
+void usbredir_sent_reused(CcidUsbredir *usbredir, uint64_t peer_id);
+
+/* Wipes what is too old to be lost on the way, or all. */
+void usbredir_sent_fade(CcidUsbredir *usbredir);
+void usbredir_sent_forget(CcidUsbredir *usbredir);
+
+/* Sends once more what is kept. */
+void usbredir_sent_again(CcidUsbredir *usbredir);
+
+/* ---- usbredir-return.c ---- */
+
+/* Sets the times, for a peer that was never there. */
+void usbredir_return_init(CcidUsbredir *usbredir);
+
+/* The conversation ended in order: all of it is kept for the peer's return, for
+ * some seconds; then usbredir_forget_peer() is called. */
+void usbredir_peer_left(CcidUsbredir *usbredir);
+
+/* A connection while the peer is AWAY. */
+void usbredir_peer_returns(CcidUsbredir *usbredir);
+
+/* RETURNING: looks at what it says. False: nothing that tells, so far. Else it
+ * is PRESENT again, or NOBODY: it begins anew, with what is in `in`. */
+bool usbredir_peer_tells(CcidUsbredir *usbredir);
+
+/* Ends the wait, however it was. */
+void usbredir_stop_waiting(CcidUsbredir *usbredir);
+
+/* Forgets the peer: the device is as after a reset, for the next one. */
+void usbredir_forget_peer(CcidUsbredir *usbredir);
 
 /* What the device tells its attach point; the user is the CcidUsbredir. */
 extern const UsbDeviceEvents usbredir_device_events;

@@ -27,7 +27,8 @@ static uint8_t peer_status(UsbStatus status)
 
 void usbredir_flush(CcidUsbredir *usbredir)
 {
-	usbredirparser_do_write(usbredir->parser);
+	if (!usbredir->silent)
+		usbredirparser_do_write(usbredir->parser);
 }
 
 const UsbEndpoint *usbredir_endpoint(CcidUsbredir *usbredir, uint8_t address)
@@ -42,6 +43,11 @@ const UsbEndpoint *usbredir_endpoint(CcidUsbredir *usbredir, uint8_t address)
 
 /* ---- What is pending ---- */
 
+static bool is_data_packet(UsbredirKind kind)
+{
+	return kind == USBREDIR_CONTROL || kind == USBREDIR_BULK || kind == USBREDIR_INTERRUPT_OUT;
+}
+
 UsbredirTransfer *usbredir_transfer_new(CcidUsbredir *usbredir, UsbredirKind kind, uint64_t peer_id)
 {
 	UsbredirTransfer *transfer = g_new0(UsbredirTransfer, 1);
@@ -49,6 +55,8 @@ UsbredirTransfer *usbredir_transfer_new(CcidUsbredir *usbredir, UsbredirKind kin
 	transfer->kind = kind;
 	transfer->id = ++usbredir->last_id;
 	transfer->peer_id = peer_id;
+	if (is_data_packet(kind))
+		usbredir_sent_reused(usbredir, peer_id);
 	g_queue_push_tail(&usbredir->transfers, transfer);
 	return transfer;
 }
@@ -64,11 +72,6 @@ static UsbredirTransfer *take_transfer(CcidUsbredir *usbredir, uint64_t id)
 		return transfer;
 	}
 	return NULL;
-}
-
-static bool is_data_packet(UsbredirKind kind)
-{
-	return kind == USBREDIR_CONTROL || kind == USBREDIR_BULK || kind == USBREDIR_INTERRUPT_OUT;
 }
 
 UsbredirTransfer *usbredir_transfer_find(CcidUsbredir *usbredir, uint64_t peer_id)
@@ -225,6 +228,7 @@ void usbredir_answer(CcidUsbredir *usbredir, UsbredirTransfer *transfer, uint8_t
 {
 	uint8_t first = data.len ? data.data[0] : 0;
 
+	usbredir_sent_keep(usbredir, transfer, status, data, actual);
 	/* The parser takes no pointer, empty or not, where no data belongs. */
 	if (data.len == 0)
 		data.data = NULL;

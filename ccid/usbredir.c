@@ -114,8 +114,12 @@ static bool ready(CcidUsbredir *usbredir)
 
 static void on_hello(void *priv, struct usb_redir_hello_header *hello)
 {
+	CcidUsbredir *usbredir = priv;
+
 	(void)hello;
-	announce(priv);
+	announce(usbredir);
+	if (usbredir->announced && usbredir->events != NULL && usbredir->events->announced != NULL)
+		usbredir->events->announced(usbredir->user);
 }
 
 static void on_reset(void *priv)
@@ -292,6 +296,8 @@ static void on_filter_reject(void *priv)
 		"usbredir: the peer on %s does not want the device (its filter, or no port of its speed)",
 		vmc_chardev_describe(usbredir->chardev));
 	usb_device_reset(usbredir->device);
+	if (usbredir->events != NULL && usbredir->events->rejected != NULL)
+		usbredir->events->rejected(usbredir->user);
 }
 
 static void on_filter_filter(void *priv, struct usbredirfilter_rule *rules, int count)
@@ -554,13 +560,14 @@ static void set_callbacks(struct usbredirparser *parser, CcidUsbredir *usbredir)
 
 /* ---- The peer ---- */
 
-static void on_opened(void *user)
+/* A conversation begins: our hello goes out. */
+static void begin(CcidUsbredir *usbredir)
 {
-	CcidUsbredir *usbredir = user;
 	uint32_t caps[USB_REDIR_CAPS_SIZE] = { 0 };
 
 	usbredir->parser = usbredirparser_create();
 	g_return_if_fail(usbredir->parser != NULL);
+	usbredir->peer = USBREDIR_PRESENT;
 	set_callbacks(usbredir->parser, usbredir);
 	/* Without the second and the last two, QEMU's xHCI refuses the device. */
 	usbredirparser_caps_set_cap(caps, usb_redir_cap_connect_device_version);
@@ -574,13 +581,27 @@ static void on_opened(void *user)
 	usbredir_flush(usbredir);
 }
 
-/* Forgets the peer: the device is as after a reset, for the next one. */
-static void forget_peer(CcidUsbredir *usbredir)
+static void on_opened(void *user)
+{
+	CcidUsbredir *usbredir = user;
+
+	if (usbredir->peer == USBREDIR_AWAY)
+		usbredir_peer_returns(usbredir);
+	else
+		begin(usbredir);
+	if (usbredir->events != NULL && usbredir->events->connected != NULL)
+		usbredir->events->connected(usbredir->user);
+}
+
+void usbredir_forget_peer(CcidUsbredir *usbredir)
 {
 	struct usbredirparser *parser = g_steal_pointer(&usbredir->parser);
 
 	if (!parser)
 		return;
+	usbredir_stop_waiting(usbredir);
+	usbredir_sent_forget(usbredir);
+	usbredir->peer = USBREDIR_NOBODY;
 	usbredir_transfer_drop_all(usbredir);
 	usb_device_reset(usbredir->device);
 	/* What was not sent is wiped on its way to nowhere. */
@@ -598,13 +619,33 @@ static void forget_peer(CcidUsbredir *usbredir)
 	usbredir->held = false;
 }
 
+/* Only from a conversation that went well can a peer go on. */
+static bool may_return(const CcidUsbredir *usbredir)
+{
+	return usbredir->announced && usbredir->broken == NULL &&
+	       vmc_buf_span(&usbredir->in).len == 0;
+}
+
 static void on_closed(void *user, const GError *reason)
 {
 	CcidUsbredir *usbredir = user;
 
 	g_debug("usbredir: the peer is gone: %s", reason ? reason->message : "");
-	forget_peer(usbredir);
+	if (may_return(usbredir))
+		usbredir_peer_left(usbredir);
+	else
+		usbredir_forget_peer(usbredir);
 	vmc_chardev_pause(usbredir->chardev, false);
+	if (usbredir->events != NULL && usbredir->events->closed != NULL)
+		usbredir->events->closed(usbredir->user, reason);
+}
+
+static void on_failed(void *user, const GError *reason, unsigned again)
+{
+	CcidUsbredir *usbredir = user;
+
+	if (usbredir->events != NULL && usbredir->events->failed != NULL)
+		usbredir->events->failed(usbredir->user, reason, again);
 }
 
 static void on_readable(void *user)
@@ -612,7 +653,11 @@ static void on_readable(void *user)
 	CcidUsbredir *usbredir = user;
 	g_autofree char *because = NULL;
 
-	if (!usbredir->parser || usbredir->broken)
+	if (usbredir->peer == USBREDIR_RETURNING && !usbredir_peer_tells(usbredir))
+		return;
+	if (usbredir->peer == USBREDIR_NOBODY)
+		begin(usbredir);
+	if (usbredir->broken)
 		return;
 	if (usbredirparser_do_read(usbredir->parser) == usbredirparser_read_parse_error)
 		give_up(usbredir, "it sent a packet that is none");
@@ -629,6 +674,8 @@ static void on_writable(void *user)
 {
 	CcidUsbredir *usbredir = user;
 
+	if (usbredir->silent)
+		return;
 	usbredir->held = false;
 	if (!usbredir->parser)
 		return;
@@ -645,6 +692,7 @@ static const VmcChardevEvents chardev_events = {
 	.closed = on_closed,
 	.readable = on_readable,
 	.writable = on_writable,
+	.failed = on_failed,
 };
 
 /* ---- Life ---- */
@@ -656,7 +704,9 @@ CcidUsbredir *ccid_usbredir_new(VmcChardev *chardev, UsbDevice *device, GError *
 	usbredir->chardev = chardev;
 	usbredir->device = device;
 	g_queue_init(&usbredir->transfers);
+	g_queue_init(&usbredir->sent);
 	vmc_buf_init(&usbredir->in, READ_AHEAD);
+	usbredir_return_init(usbredir);
 	if (!usb_device_attach(device, &usbredir_device_events, usbredir)) {
 		g_set_error(error, G_IO_ERROR, G_IO_ERROR_BUSY,
 			    "the device is attached elsewhere already");
@@ -678,7 +728,13 @@ void ccid_usbredir_free(CcidUsbredir *usbredir)
 	if (!usbredir)
 		return;
 	vmc_chardev_set_user(usbredir->chardev, NULL, NULL);
-	forget_peer(usbredir);
+	usbredir_forget_peer(usbredir);
 	usb_device_attach(usbredir->device, NULL, NULL);
 	g_free(usbredir);
+}
+
+void ccid_usbredir_set_events(CcidUsbredir *usbredir, const CcidUsbredirEvents *events, void *user)
+{
+	usbredir->events = events;
+	usbredir->user = user;
 }

@@ -18,7 +18,7 @@
 
 #include "ccid/descriptors.h"
 #include "ccid/device.h"
-#include "ccid/usbredir.h"
+#include "ccid/usbredir-private.h"
 #include "tests/lib/testcard.h"
 #include "vmc/chardev.h"
 
@@ -710,6 +710,12 @@ static void test_wrong_endpoints(void **state)
 	check_works(host);
 }
 
+static void leave(Host *host)
+{
+	vmc_chardev_disconnect(host->far, false, "test");
+	WAIT_UNTIL(!host->open);
+}
+
 /* A peer goes in the middle of a command; the next one gets a fresh device. */
 static void test_next_peer(void **state)
 {
@@ -721,16 +727,135 @@ static void test_next_peer(void **state)
 		send_command(host, CCID_XFR_BLOCK, "\0\xEC\0\0", 4);
 		bulk_in(host, CCID_ENDPOINT_IN, 512);
 		vsc_test_card_set_mode(host->card, VSC_TEST_AUTO);
-		vmc_chardev_disconnect(host->far, false, "test");
-		WAIT_UNTIL(!host->open);
+		leave(host);
 		drop_parser(host);
+		settle();
+		assert_true(vsc_test_card_powered(host->card));
+		connect_host(host, ALL_CAPS);
 		settle();
 		assert_false(vsc_test_card_powered(host->card));
 		vsc_test_card_set_present(host->card, false);
-		connect_host(host, ALL_CAPS);
 		configure(host);
 		check_works(host);
 	}
+}
+
+/* The next connection goes on: what fell due between comes, the card has kept
+ * its power, the device its configuration. */
+static void test_peer_returns(void **state)
+{
+	Host *host = *state;
+	Packet *packet;
+	uint64_t id;
+
+	power_on(host);
+	start_interrupt(host, CCID_ENDPOINT_INTERRUPT, usb_redir_success);
+	check_notify(host, 3);
+	vsc_test_card_set_mode(host->card, VSC_TEST_MANUAL);
+	send_command(host, CCID_XFR_BLOCK, "\0\xEC\0\0", 4);
+	id = bulk_in(host, CCID_ENDPOINT_IN, 512);
+	settle();
+	leave(host);
+	settle();
+	vsc_test_card_answer(host->card, VSC_OUTCOME_OK, vmc_span("\x12\x34\x90", 4));
+	settle();
+	wait_open(host);
+	settle();
+	assert_int_equal(host->packets.length, 0);
+	usbredirparser_send_get_configuration(host->parser, ++host->last_id);
+	usbredirparser_do_write(host->parser);
+	packet = wait_for(host, usb_redir_bulk_packet);
+	assert_int_equal(packet->id, id);
+	assert_int_equal(packet->data->len, CCID_HEADER + 4);
+	assert_memory_equal(packet->data->data + CCID_HEADER, "\x12\x34\x90", 4);
+	packet_free(packet);
+	check_packet(host, usb_redir_configuration_status, host->last_id, usb_redir_success, 1);
+	vsc_test_card_set_mode(host->card, VSC_TEST_AUTO);
+	assert_true(vsc_test_card_powered(host->card));
+	assert_string_equal(host->order->str, "hello interfaces endpoints connect ");
+	vsc_test_card_set_present(host->card, false);
+	check_notify(host, 2);
+	check_works(host);
+}
+
+/* One that is back and has nothing to say hears of a slot change even so. */
+static void test_silent_return(void **state)
+{
+	Host *host = *state;
+
+	host->usbredir->silence_ms = 1;
+	power_on(host);
+	start_interrupt(host, CCID_ENDPOINT_INTERRUPT, usb_redir_success);
+	check_notify(host, 3);
+	leave(host);
+	for (unsigned i = 0; i < 1000; i++)
+		vsc_test_card_set_present(host->card, i % 2);
+	vsc_test_card_set_present(host->card, false);
+	assert_true(host->usbredir->transfers.length <= 1);
+	wait_open(host);
+	check_notify(host, 3);
+	check_notify(host, 2);
+	leave(host);
+	wait_open(host);
+	check_works(host);
+}
+
+/* What the peer had not read when it left is sent once more, but for what it
+ * has asked again since. */
+static void test_lost_answers(void **state)
+{
+	Host *host = *state;
+	uint64_t id, kept;
+
+	vsc_test_card_set_present(host->card, true);
+	send_command(host, CCID_GET_SLOT_STATUS, NULL, 0);
+	kept = host->last_id;
+	id = bulk_in(host, CCID_ENDPOINT_IN, 512);
+	packet_free(wait_for(host, usb_redir_bulk_packet));
+	leave(host);
+	wait_open(host);
+	/* The id of the last answer, for a transfer that has none yet. */
+	host->last_id = id - 1;
+	assert_int_equal(bulk_in(host, CCID_ENDPOINT_IN, 512), id);
+	check_packet(host, usb_redir_bulk_packet, kept, usb_redir_success, CCID_ENDPOINT_OUT);
+	settle();
+	assert_null(take(host, usb_redir_bulk_packet));
+	usbredirparser_send_cancel_data_packet(host->parser, id);
+	usbredirparser_do_write(host->parser);
+	check_packet(host, usb_redir_bulk_packet, id, usb_redir_cancelled, CCID_ENDPOINT_IN);
+	/* Kept, but not for ever, and no more than so much. */
+	for (unsigned i = 0; i < 100; i++) {
+		check_works(host);
+		assert_true(host->usbredir->sent.length <= 32);
+	}
+	assert_int_not_equal(host->usbredir->sent_timer, 0);
+}
+
+/* Nobody comes back: the card loses its power, and who goes on later is wrong. */
+static void test_away_too_long(void **state)
+{
+	Host *host = *state;
+
+	host->usbredir->away_ms = 20;
+	power_on(host);
+	leave(host);
+	WAIT_UNTIL(!vsc_test_card_powered(host->card));
+	assert_int_equal(host->usbredir->sent.length, 0);
+	/* One that comes and goes without a word wins no time. */
+	drop_parser(host);
+	connect_host(host, ALL_CAPS);
+	configure(host);
+	power_on(host);
+	leave(host);
+	for (unsigned i = 0; i < 3; i++) {
+		wait_open(host);
+		leave(host);
+	}
+	WAIT_UNTIL(!vsc_test_card_powered(host->card));
+	wait_open(host);
+	host->closes = 0;
+	bulk_in(host, CCID_ENDPOINT_IN, 512);
+	WAIT_UNTIL(host->closes == 1);
 }
 
 /* A peer that does not read: what it asked for waits, and nothing grows. */
@@ -886,6 +1011,10 @@ int main(void)
 		HOST_TEST(test_reset),
 		HOST_TEST(test_wrong_endpoints),
 		HOST_TEST(test_next_peer),
+		HOST_TEST(test_peer_returns),
+		HOST_TEST(test_silent_return),
+		HOST_TEST(test_lost_answers),
+		HOST_TEST(test_away_too_long),
 		HOST_TEST(test_peer_does_not_read),
 		RAW_TEST(test_raw),
 		RAW_TEST(test_cut),
