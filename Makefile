@@ -9,6 +9,7 @@ VERSION := 0.1.0
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
 SBINDIR ?= $(PREFIX)/sbin
+LIBEXECDIR ?= $(PREFIX)/libexec
 MANDIR ?= $(PREFIX)/share/man
 DESTDIR ?=
 
@@ -122,14 +123,17 @@ endef
 $(foreach p,$(PROGRAMS),$(eval $(call program,$(p))))
 
 install: all
-	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man8
+	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBEXECDIR)/vscard \
+		$(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man8
 	install -m 755 $(BUILD)/vscardd $(DESTDIR)$(SBINDIR)/vscardd
+	install -m 755 $(BUILD)/vscardd-spice $(DESTDIR)$(LIBEXECDIR)/vscard/vscardd-spice
 	install -m 755 $(BUILD)/vscclient $(DESTDIR)$(BINDIR)/vscclient
 	install -m 644 tools/vscclient.1 $(DESTDIR)$(MANDIR)/man1/
 	install -m 644 tools/vscardd.8 $(DESTDIR)$(MANDIR)/man8/
 
 uninstall:
 	rm -f $(DESTDIR)$(SBINDIR)/vscardd $(DESTDIR)$(BINDIR)/vscclient \
+		$(DESTDIR)$(LIBEXECDIR)/vscard/vscardd-spice \
 		$(DESTDIR)$(MANDIR)/man1/vscclient.1 $(DESTDIR)$(MANDIR)/man8/vscardd.8
 
 clean:

@@ -54,6 +54,7 @@ $(FUZZ_PROGRAMS): %: %.o $(fuzz_main) $(BUILD)/libtest.a $(ARCHIVES)
 	$(call say,LD,$@)$(CC) $(ALL_LDFLAGS) $(fuzz_flags) -o $@ $^ $(PKG_LIBS)
 
 # The option tests reach into a program's own files.
+$(BUILD)/tests/peer/relay-viewer: $(BUILD)/tools/vscclient-viewer.o
 $(BUILD)/tests/unit/test-vscclient-options: $(BUILD)/tools/vscclient-options.o
 
 .PHONY: test-programs fuzz-programs

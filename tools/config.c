@@ -2,7 +2,7 @@
 
 /*
  * The reader of config files. A group is a set of options like an argument of
- * -chardev or -device, and goes the same way from there.
+ * -chardev, -device, -object or -spice, and goes the same way from there.
  */
 
 #include "tools/config.h"
@@ -13,13 +13,30 @@
 /* More than anyone writes by hand, and a bound on a wrong file. */
 #define CONFIG_SIZE_MAX (1024 * 1024)
 
+/* A kind of group. */
+typedef struct Group {
+	const char *name;
+	const char *label; /* of its keys in errors */
+	/* Takes the whole group; NULL: its keys go to the one SPICE server. */
+	bool (*add)(Machine *machine, VmcOpts *opts, GError **error);
+} Group;
+
+static const Group groups[] = {
+	{ "chardev", "[chardev]", machine_add_chardev },
+	{ "device", "[device]", machine_add_device },
+	{ "object", "[object]", machine_add_object },
+	{ "spice", "[spice]", NULL },
+};
+
+#define GROUPS "[chardev \"ID\"], [device \"ID\"], [object \"ID\"], [spice]"
+
 typedef struct Config {
 	Machine *machine;
 	const char *path;
 	unsigned line;
 	unsigned group_line; /* where `opts` began */
-	VmcOpts *opts;       /* the group being read, or NULL */
-	bool chardev;        /* it is a chardev, not a device */
+	const Group *group;  /* the one being read, or NULL */
+	VmcOpts *opts;       /* its keys; NULL for those of the one SPICE server */
 } Config;
 
 static bool fail(const Config *config, GError **error, const char *text)
@@ -42,10 +59,7 @@ static bool finish_group(Config *config, GError **error)
 {
 	VmcOpts *opts = g_steal_pointer(&config->opts);
 
-	if (opts == NULL)
-		return true;
-	if (config->chardev ? machine_add_chardev(config->machine, opts, error) :
-			      machine_add_device(config->machine, opts, error))
+	if (opts == NULL || config->group->add(config->machine, opts, error))
 		return true;
 	g_prefix_error(error, "-readconfig %s:%u: ", config->path, config->group_line);
 	return false;
@@ -61,6 +75,15 @@ static char *unquote(const char *from)
 	return g_strndup(from + 1, len - 2);
 }
 
+static const Group *find_group(const char *name)
+{
+	for (size_t i = 0; i < G_N_ELEMENTS(groups); i++) {
+		if (strcmp(groups[i].name, name) == 0)
+			return &groups[i];
+	}
+	return NULL;
+}
+
 /* `[group]` or `[group "id"]`, `text` without its brackets. */
 static bool begin_group(Config *config, char *text, GError **error)
 {
@@ -74,12 +97,14 @@ static bool begin_group(Config *config, char *text, GError **error)
 			return fail(config, error,
 				    "the id of a group stands in quotes: [device \"id\"]");
 	}
-	if (strcmp(text, "chardev") != 0 && strcmp(text, "device") != 0)
-		return fail(config, error,
-			    "unknown group; there are: [chardev \"ID\"], [device \"ID\"]");
-	config->chardev = strcmp(text, "chardev") == 0;
+	config->group = find_group(text);
+	if (config->group == NULL)
+		return fail(config, error, "unknown group; there are: " GROUPS);
+	if (config->group->add == NULL && id != NULL)
+		return fail(config, error, "there is one SPICE server: [spice] has no id");
 	config->group_line = config->line;
-	config->opts = vmc_opts_new(config->chardev ? "[chardev]" : "[device]");
+	if (config->group->add != NULL)
+		config->opts = vmc_opts_new(config->group->label);
 	return id == NULL || at_line(config, vmc_opts_add(config->opts, "id", id, error), error);
 }
 
@@ -88,16 +113,20 @@ static bool read_key(Config *config, char *text, GError **error)
 	char *equals = strchr(text, '=');
 	g_autofree char *value = NULL;
 
-	if (config->opts == NULL)
-		return fail(config, error,
-			    "a key before any group; begin with [chardev \"ID\"] or [device]");
+	if (config->group == NULL)
+		return fail(config, error, "a key before any group; begin with one of: " GROUPS);
 	if (equals != NULL) {
 		*equals = '\0';
 		value = unquote(g_strstrip(equals + 1));
 	}
 	if (value == NULL)
 		return fail(config, error, "expected key = \"value\"");
-	return at_line(config, vmc_opts_add(config->opts, g_strstrip(text), value, error), error);
+	text = g_strstrip(text);
+	return at_line(config,
+		       config->opts != NULL ?
+			       vmc_opts_add(config->opts, text, value, error) :
+			       machine_add_spice_key(config->machine, text, value, error),
+		       error);
 }
 
 static bool read_line(Config *config, char *line, GError **error)

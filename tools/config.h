@@ -2,8 +2,8 @@
 
 /*
  * Config files of -readconfig, as QEMU writes them: groups [chardev "ID"],
- * [device "ID"] or [device], each with lines key = "value"; '#' starts a
- * comment line.
+ * [device "ID"] or [device], [object "ID"] and [spice], each with lines
+ * key = "value"; '#' starts a comment line.
  */
 
 #pragma once

@@ -28,8 +28,7 @@ static const VmcOptDesc usbredir_options[] = {
 	{ 0 },
 };
 
-/* The chardev that the key `chardev` names, which has to be there. */
-static VmcChardev *required_chardev(Machine *machine, Device *device, GError **error)
+VmcChardev *device_chardev(Machine *machine, Device *device, GError **error)
 {
 	const char *id = vmc_opts_get(device->opts, "chardev");
 
@@ -43,7 +42,7 @@ static VmcChardev *required_chardev(Machine *machine, Device *device, GError **e
 
 static bool usbredir_create(Machine *machine, Device *device, GError **error)
 {
-	VmcChardev *chardev = required_chardev(machine, device, error);
+	VmcChardev *chardev = device_chardev(machine, device, error);
 	UsbredirState *state;
 
 	if (chardev == NULL)
@@ -186,7 +185,7 @@ static const VmcOptDesc passthru_options[] = {
 
 static bool passthru_create(Machine *machine, Device *device, GError **error)
 {
-	VmcChardev *chardev = required_chardev(machine, device, error);
+	VmcChardev *chardev = device_chardev(machine, device, error);
 	CcidReader *reader = chardev != NULL ? take_reader(machine, device, error) : NULL;
 	PassthruState *state;
 	VscHostLink *link;
@@ -355,7 +354,10 @@ static const DeviceDriver emulated_driver = {
 const DeviceDriver *const *device_drivers(void)
 {
 	static const DeviceDriver *const drivers[] = {
-		&usbredir_driver, &usb_ccid_driver, &passthru_driver, &emulated_driver, NULL,
+		&usbredir_driver,       &usb_ccid_driver,
+		&passthru_driver,       &emulated_driver,
+		&chardev_join_driver,   &virtio_serial_driver,
+		&virtserialport_driver, NULL,
 	};
 
 	return drivers;

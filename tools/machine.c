@@ -12,12 +12,17 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tools/spice.h"
+
 G_DEFINE_QUARK(machine_error_quark, machine_error)
 
 struct Machine {
 	GPtrArray *chardev_opts; /* VmcOpts, before the start */
 	GPtrArray *chardevs;     /* VmcChardev */
 	GPtrArray *devices;      /* Device, as described */
+	GPtrArray *secrets;      /* Secret */
+	VmcOpts *spice_opts;     /* NULL: no -spice */
+	VmcSpiceServer *spice;
 	bool usb;
 };
 
@@ -35,6 +40,11 @@ static void free_opts(gpointer opts)
 static void free_chardev(gpointer chardev)
 {
 	vmc_chardev_free(chardev);
+}
+
+static void free_secret(gpointer secret)
+{
+	secret_free(secret);
 }
 
 static void free_device(gpointer data)
@@ -55,6 +65,7 @@ Machine *machine_new(void)
 	machine->chardev_opts = g_ptr_array_new_with_free_func(free_opts);
 	machine->chardevs = g_ptr_array_new_with_free_func(free_chardev);
 	machine->devices = g_ptr_array_new_with_free_func(free_device);
+	machine->secrets = g_ptr_array_new_with_free_func(free_secret);
 	return machine;
 }
 
@@ -81,7 +92,10 @@ void machine_free(Machine *machine)
 	end_devices(machine);
 	g_ptr_array_unref(machine->devices);
 	g_ptr_array_unref(machine->chardevs);
+	vmc_spice_server_free(machine->spice);
 	g_ptr_array_unref(machine->chardev_opts);
+	g_ptr_array_unref(machine->secrets);
+	vmc_opts_free(machine->spice_opts);
 	g_free(machine);
 }
 
@@ -169,6 +183,44 @@ bool machine_add_device(Machine *machine, VmcOpts *opts, GError **error)
 	return vmc_opts_check(opts, name, device->driver->options, device_common, error);
 }
 
+static VmcOpts *spice_opts(Machine *machine)
+{
+	if (machine->spice_opts == NULL)
+		machine->spice_opts = spice_opts_new();
+	return machine->spice_opts;
+}
+
+bool machine_add_spice(Machine *machine, const char *text, GError **error)
+{
+	return vmc_opts_merge(spice_opts(machine), text, error);
+}
+
+bool machine_add_spice_key(Machine *machine, const char *key, const char *value, GError **error)
+{
+	return vmc_opts_add(spice_opts(machine), key, value, error);
+}
+
+bool machine_add_object(Machine *machine, VmcOpts *opts, GError **error)
+{
+	Secret *secret = secret_new(opts, error);
+	bool ok = secret != NULL;
+
+	for (guint i = 0; ok && i < machine->secrets->len; i++) {
+		if (strcmp(secret_id(machine->secrets->pdata[i]), secret_id(secret)) != 0)
+			continue;
+		vmc_opts_set_error(opts, error, VMC_OPTS_ERROR_REPEATED,
+				   "there is a secret '%s' already; give this one another id",
+				   secret_id(secret));
+		ok = false;
+	}
+	if (ok)
+		g_ptr_array_add(machine->secrets, secret);
+	else
+		secret_free(secret);
+	vmc_opts_free(opts);
+	return ok;
+}
+
 void machine_set_usb(Machine *machine)
 {
 	machine->usb = true;
@@ -254,19 +306,31 @@ static bool has_rank(Machine *machine, DeviceRank rank)
 	return false;
 }
 
-/* Where -usb listens: for root /run/vscard/usb-bus.0.sock, for others below
- * their XDG_RUNTIME_DIR. NULL with `error` if the folder cannot be made. */
-static char *default_usb_path(GError **error)
+char *machine_runtime_dir(GError **error)
 {
 	const char *base = getuid() == 0 ? "/run" : g_get_user_runtime_dir();
 	g_autofree char *dir = g_build_filename(base, "vscard", NULL);
 
 	if (g_mkdir_with_parents(dir, 0700) < 0) {
 		g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED,
-			    "-usb: cannot make the folder %s: %s; name a place of your own: "
-			    "-chardev socket,id=usb0,path=PATH,server=on,wait=off "
+			    "cannot make the folder %s: %s; name a place of your own", dir,
+			    g_strerror(errno));
+		return NULL;
+	}
+	return g_steal_pointer(&dir);
+}
+
+/* Where -usb listens. */
+static char *default_usb_path(GError **error)
+{
+	g_autoptr(GError) problem = NULL;
+	g_autofree char *dir = machine_runtime_dir(&problem);
+
+	if (dir == NULL) {
+		g_set_error(error, problem->domain, problem->code,
+			    "-usb: %s: -chardev socket,id=usb0,path=PATH,server=on,wait=off "
 			    "-device usbredir,chardev=usb0",
-			    dir, g_strerror(errno));
+			    problem->message);
 		return NULL;
 	}
 	return g_build_filename(dir, "usb-bus.0.sock", NULL);
@@ -296,6 +360,23 @@ static bool add_default_usb(Machine *machine, GError **error)
 	       machine_add_device(machine, g_steal_pointer(&device), error);
 }
 
+/* The SPICE server, if one is asked for or a char device is of it. */
+static bool start_spice(Machine *machine, GError **error)
+{
+	bool wanted = machine->spice_opts != NULL;
+
+	for (guint i = 0; i < machine->chardev_opts->len; i++) {
+		const char *backend = vmc_opts_get(machine->chardev_opts->pdata[i], "backend");
+
+		wanted |= g_strcmp0(backend, "spicevmc") == 0 ||
+			  g_strcmp0(backend, "spiceport") == 0;
+	}
+	if (!wanted)
+		return true;
+	machine->spice = spice_start(machine->spice_opts, machine->secrets, error);
+	return machine->spice != NULL;
+}
+
 static bool start_chardevs(Machine *machine, GError **error)
 {
 	for (guint i = 0; i < machine->chardev_opts->len; i++) {
@@ -313,9 +394,9 @@ bool machine_start(Machine *machine, GError **error)
 {
 	if (machine->usb && !has_rank(machine, DEVICE_ATTACH) && !add_default_usb(machine, error))
 		return false;
-	if (!start_chardevs(machine, error))
+	if (!start_spice(machine, error) || !start_chardevs(machine, error))
 		return false;
-	if (!has_rank(machine, DEVICE_READER)) {
+	if (!has_rank(machine, DEVICE_READER) && !has_rank(machine, DEVICE_JOIN)) {
 		g_set_error(
 			error, MACHINE_ERROR, MACHINE_ERROR_INCOMPLETE,
 			"nothing to serve: add a reader, such as -device usb-ccid (see --help)");

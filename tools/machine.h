@@ -36,6 +36,14 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Machine, machine_free)
 bool machine_add_chardev(Machine *machine, VmcOpts *opts, GError **error);
 bool machine_add_device(Machine *machine, VmcOpts *opts, GError **error);
 
+/* -spice: adds what `text` says, or one key of a config file, to the SPICE
+ * server's keys. False with `error`. */
+bool machine_add_spice(Machine *machine, const char *text, GError **error);
+bool machine_add_spice_key(Machine *machine, const char *key, const char *value, GError **error);
+
+/* -object: takes `opts` (owned from now on, in any case), a secret. */
+bool machine_add_object(Machine *machine, VmcOpts *opts, GError **error);
+
 /* -usb: if no attach point is described, machine_start() makes one. */
 void machine_set_usb(Machine *machine);
 
@@ -45,7 +53,14 @@ bool machine_start(Machine *machine, GError **error);
 /* ---- For the drivers in devices.c ---- */
 
 /* In which order machine_start() makes them. */
-typedef enum DeviceRank { DEVICE_ATTACH, DEVICE_READER, DEVICE_CARD, DEVICE_RANKS } DeviceRank;
+typedef enum DeviceRank {
+	DEVICE_ATTACH,
+	DEVICE_READER,
+	DEVICE_CARD,
+	DEVICE_SERIAL_BUS,
+	DEVICE_JOIN, /* serves without a reader: two char devices joined */
+	DEVICE_RANKS,
+} DeviceRank;
 
 struct DeviceDriver {
 	const char *name;
@@ -67,6 +82,13 @@ struct Device {
 /* The drivers there are, NULL-terminated. */
 const DeviceDriver *const *device_drivers(void);
 
+/* Those of devices-join.c. */
+extern const DeviceDriver chardev_join_driver, virtio_serial_driver, virtserialport_driver;
+
+/* The char device that the key `chardev` of `device` names, which has to be
+ * there. NULL with `error`. */
+VmcChardev *device_chardev(Machine *machine, Device *device, GError **error);
+
 /* The keys that every device takes beside its driver's; ends with a NULL name. */
 extern const VmcOptDesc device_common[];
 
@@ -76,6 +98,10 @@ const DeviceDriver *device_driver(const char *name);
 /* The char device `id`, given as a key of `opts`. NULL with `error` naming
  * those there are. */
 VmcChardev *machine_chardev(Machine *machine, const VmcOpts *opts, const char *id, GError **error);
+
+/* The folder for sockets whose place is not given, made if need be: for root
+ * /run/vscard, for others below their XDG_RUNTIME_DIR. NULL with `error`. */
+char *machine_runtime_dir(GError **error);
 
 /*
  * The device of `rank` whose bus the key `bus` of `opts` names ("ID.0"), or

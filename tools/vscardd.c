@@ -17,7 +17,9 @@
 #include "tools/daemon.h"
 #include "tools/log.h"
 #include "tools/machine.h"
+#include "tools/secret.h"
 #include "vmc/socket.h"
+#include "vmc/spice-server.h"
 
 typedef struct Appliance {
 	Machine *machine;
@@ -91,6 +93,35 @@ static Next take_device(Appliance *appliance, const char *argument, GError **err
 	return next_if(machine_add_device(appliance->machine, g_steal_pointer(&opts), error));
 }
 
+static Next take_spice(Appliance *appliance, const char *argument, GError **error)
+{
+	if (is_help(argument)) {
+		printf("Keys of -spice:\n");
+		vmc_opts_print_table(vmc_spice_server_options);
+		return NEXT_EXIT;
+	}
+	return next_if(machine_add_spice(appliance->machine, argument, error));
+}
+
+static Next take_object(Appliance *appliance, const char *argument, GError **error)
+{
+	g_autoptr(VmcOpts) opts = NULL;
+
+	if (is_help(argument)) {
+		printf("Objects for -object (`-object OBJECT,help` lists the keys of one):\n"
+		       "  secret               a password or key, by name\n");
+		return NEXT_EXIT;
+	}
+	opts = vmc_opts_parse("-object", argument, "qom-type", error);
+	if (opts == NULL)
+		return NEXT_FAIL;
+	if (vmc_opts_wants_help(opts)) {
+		vmc_opts_print_table(secret_options);
+		return NEXT_EXIT;
+	}
+	return next_if(machine_add_object(appliance->machine, g_steal_pointer(&opts), error));
+}
+
 static Next take_usb(Appliance *appliance, const char *argument, GError **error)
 {
 	(void)argument;
@@ -151,8 +182,12 @@ static const Option options[] = {
 	  "add a char device; `-chardev help` lists backends", take_chardev },
 	{ "device", "DRIVER[,KEY=VALUE...]", "add a device; `-device help` lists drivers",
 	  take_device },
+	{ "spice", "KEY=VALUE[,...]", "serve SPICE clients; `-spice help` lists the keys",
+	  take_spice },
+	{ "object", "secret,id=ID,file=PATH", "a password by name; `-object help` lists objects",
+	  take_object },
 	{ "usb", NULL, "make an attach point at a default place if none is given", take_usb },
-	{ "readconfig", "FILE", "read chardevs and devices from a config file", take_readconfig },
+	{ "readconfig", "FILE", "read groups of options from a config file", take_readconfig },
 	{ "d", "ITEM[,...]", "log these items; `-d help` lists them", take_log_items },
 	{ "D", "FILE", "write the log to a file instead of stderr", take_log_file },
 	{ "daemonize", NULL, "go to the background once it serves", take_daemonize },

@@ -17,12 +17,13 @@ typedef enum Lent {
 
 typedef struct Reader {
 	VscCard *card; /* NULL: it is gone */
+	bool given;    /* to the lender */
 	Lent lent;
 } Reader;
 
 struct ClientCards {
 	VscCacard *cacard;
-	VscClientLink *link;
+	ClientLender *lender;
 	GArray *readers; /* of Reader; the place is the number */
 	void (*on_card)(void *user);
 	void *user;
@@ -42,11 +43,40 @@ static Reader *find_reader(const ClientCards *cards, const VscCard *card)
 	g_return_val_if_reached(NULL);
 }
 
-static void lend(ClientCards *cards, VscCard *card)
+/* The lender may answer at once, and the answer be a reason to end. */
+static bool give(ClientCards *cards, Reader *reader)
 {
-	if (!vsc_client_link_add(cards->link, card))
-		say("reader '%s' is not lent: %u are, and that is the most", vsc_card_name(card),
-		    VSC_CLIENT_READERS_MAX);
+	reader->given = true;
+	if (client_lender_add(cards->lender, reader->card))
+		return true;
+	reader->given = false;
+	return false;
+}
+
+static void lend(ClientCards *cards, Reader *reader)
+{
+	if (!give(cards, reader))
+		say("reader '%s' is not lent: %u %s, and that is the most",
+		    vsc_card_name(reader->card), client_lender_max(cards->lender),
+		    client_lender_max(cards->lender) == 1 ? "is" : "are");
+}
+
+static void take_back(ClientCards *cards, Reader *reader)
+{
+	if (reader->given)
+		client_lender_remove(cards->lender, reader->card);
+	reader->given = false;
+}
+
+/* The readers that are there and for which there was no place before. */
+static void lend_the_rest(ClientCards *cards)
+{
+	for (guint i = 0; cards->lender != NULL && i < cards->readers->len; i++) {
+		Reader *reader = reader_at(cards, i);
+
+		if (reader->card != NULL && !reader->given)
+			give(cards, reader);
+	}
 }
 
 static void on_reader_added(void *user, VscCard *card)
@@ -56,18 +86,19 @@ static void on_reader_added(void *user, VscCard *card)
 
 	g_array_append_val(cards->readers, reader);
 	say("reader %u is '%s'", cards->readers->len - 1, vsc_card_name(card));
-	if (cards->link != NULL)
-		lend(cards, card);
+	if (cards->lender != NULL)
+		lend(cards, reader_at(cards, cards->readers->len - 1));
 }
 
 static void on_reader_removed(void *user, VscCard *card)
 {
 	ClientCards *cards = user;
+	Reader *reader = find_reader(cards, card);
 
 	say("reader '%s' is gone", vsc_card_name(card));
-	if (cards->link != NULL)
-		vsc_client_link_remove(cards->link, card);
-	find_reader(cards, card)->card = NULL;
+	take_back(cards, reader);
+	reader->card = NULL;
+	lend_the_rest(cards);
 }
 
 static void on_card_changed(void *user, VscCard *card)
@@ -115,18 +146,14 @@ void client_cards_free(ClientCards *cards)
 	g_free(cards);
 }
 
-void client_cards_lend(ClientCards *cards, VscClientLink *link)
+void client_cards_lend(ClientCards *cards, ClientLender *lender)
 {
-	for (guint i = 0; i < cards->readers->len; i++) {
-		VscCard *card = reader_at(cards, i)->card;
-
-		if (card != NULL && cards->link != NULL)
-			vsc_client_link_remove(cards->link, card);
-	}
-	cards->link = link;
-	for (guint i = 0; link != NULL && i < cards->readers->len; i++) {
+	for (guint i = 0; i < cards->readers->len; i++)
+		take_back(cards, reader_at(cards, i));
+	cards->lender = lender;
+	for (guint i = 0; cards->lender != NULL && i < cards->readers->len; i++) {
 		if (reader_at(cards, i)->card != NULL)
-			lend(cards, reader_at(cards, i)->card);
+			lend(cards, reader_at(cards, i));
 	}
 }
 
@@ -158,6 +185,17 @@ bool client_cards_all_refused(const ClientCards *cards)
 		refused += reader->card != NULL;
 	}
 	return refused > 0;
+}
+
+bool client_cards_wait(const ClientCards *cards)
+{
+	for (guint i = 0; i < cards->readers->len; i++) {
+		const Reader *reader = reader_at(cards, i);
+
+		if (reader->card != NULL && reader->given && reader->lent == LENT_NOT)
+			return true;
+	}
+	return false;
 }
 
 VscCard *client_cards_get(const ClientCards *cards, guint number)

@@ -7,8 +7,8 @@
 
 #pragma once
 
+#include "tools/vscclient-lender.h"
 #include "vscard/cacard.h"
-#include "vscard/link.h"
 
 typedef struct ClientCards ClientCards;
 
@@ -17,13 +17,13 @@ typedef struct ClientCards ClientCards;
 ClientCards *client_cards_new(const char *options, void (*on_card)(void *user), void *user,
 			      GError **error);
 
-/* Ends the cards; the link must be gone or have given them back. */
+/* Ends the cards; the lender must have given them back. */
 void client_cards_free(ClientCards *cards);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ClientCards, client_cards_free)
 
-/* Lends the readers there are and those that come to `link` (borrowed; NULL:
- * takes them back from it). */
-void client_cards_lend(ClientCards *cards, VscClientLink *link);
+/* Lends the readers there are and those that come to `lender` (borrowed;
+ * NULL: takes them back from it). */
+void client_cards_lend(ClientCards *cards, ClientLender *lender);
 
 /* The host's word on the reader of `card`: kept for list. */
 void client_cards_taken(ClientCards *cards, VscCard *card);
@@ -33,6 +33,9 @@ void client_cards_down(ClientCards *cards);
 
 /* Has the host refused every reader that there is, and is there one? */
 bool client_cards_all_refused(const ClientCards *cards);
+
+/* Is there a reader that was lent and that the host has said nothing of? */
+bool client_cards_wait(const ClientCards *cards);
 
 /* Reader `number`; NULL if there is none. */
 VscCard *client_cards_get(const ClientCards *cards, guint number);

@@ -18,7 +18,9 @@
 #define LINE_MAX_LENGTH 256u
 
 struct ClientCommands {
-	guint source; /* 0: the input has ended */
+	int fd;
+	guint source; /* 0: held, or the input has ended */
+	bool ended;   /* the input */
 	ClientCards *cards;
 	guint selected;
 	bool prompt;
@@ -220,7 +222,17 @@ static gboolean on_input(gint fd, GIOCondition condition, gpointer user)
 	if (n <= 0 && commands->len > 0)
 		end_line(commands);
 	commands->source = 0;
+	commands->ended = true;
 	return G_SOURCE_REMOVE;
+}
+
+static void ask_on(ClientCommands *commands)
+{
+	commands->source = g_unix_fd_add(commands->fd, G_IO_IN | G_IO_HUP | G_IO_ERR | G_IO_NVAL,
+					 on_input, commands);
+	if (commands->prompt)
+		printf("> ");
+	fflush(stdout);
 }
 
 ClientCommands *client_commands_new(int fd, ClientCards *cards, bool prompt,
@@ -232,12 +244,17 @@ ClientCommands *client_commands_new(int fd, ClientCards *cards, bool prompt,
 	commands->prompt = prompt;
 	commands->on_exit = on_exit;
 	commands->user = user;
-	commands->source =
-		g_unix_fd_add(fd, G_IO_IN | G_IO_HUP | G_IO_ERR | G_IO_NVAL, on_input, commands);
-	if (prompt)
-		printf("> ");
-	fflush(stdout);
+	commands->fd = fd;
+	ask_on(commands);
 	return commands;
+}
+
+void client_commands_hold(ClientCommands *commands, bool held)
+{
+	if (held)
+		g_clear_handle_id(&commands->source, g_source_remove);
+	else if (commands->source == 0 && !commands->ended)
+		ask_on(commands);
 }
 
 void client_commands_free(ClientCommands *commands)

@@ -19,5 +19,8 @@ ClientCommands *client_commands_new(int fd, ClientCards *cards, bool prompt,
 void client_commands_free(ClientCommands *commands);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ClientCommands, client_commands_free)
 
+/* While held, nothing is read: the terminal is somebody else's. */
+void client_commands_hold(ClientCommands *commands, bool held);
+
 /* The trace level that `debug` shows and changes. */
 void client_commands_set_trace(int level);

@@ -9,6 +9,7 @@
 #include <getopt.h>
 #include <string.h>
 
+#include "tools/vscclient-password.h"
 #include "vscard/cacard.h"
 #include "vscard/link.h"
 
@@ -25,6 +26,12 @@ typedef struct Given {
 	const char *emul;
 	const char *db;
 	const char *reader;
+	const char *channel;
+	const char *ca_file;
+	const char *host_subject;
+	const char *user;
+	const char *password_file;
+	const char *viewer;
 	bool passthru;
 	GPtrArray *certs;
 } Given;
@@ -33,7 +40,7 @@ typedef struct Option {
 	char letter;          /* 0: none */
 	const char *name;     /* NULL: none */
 	const char *argument; /* NULL: none; in brackets: may be left out */
-	const char *help;
+	const char *help;     /* NULL: not for people to use */
 	bool (*take)(Given *given, const char *argument, GError **error);
 } Option;
 
@@ -72,6 +79,52 @@ static bool take_reader(Given *given, const char *argument, GError **error)
 static bool take_emul(Given *given, const char *argument, GError **error)
 {
 	return once(&given->emul, "-e", argument, error);
+}
+
+static bool take_channel(Given *given, const char *argument, GError **error)
+{
+	return once(&given->channel, "--channel", argument, error);
+}
+
+static bool take_ca_file(Given *given, const char *argument, GError **error)
+{
+	return once(&given->ca_file, "--ca-file", argument, error);
+}
+
+static bool take_host_subject(Given *given, const char *argument, GError **error)
+{
+	return once(&given->host_subject, "--host-subject", argument, error);
+}
+
+static bool take_user(Given *given, const char *argument, GError **error)
+{
+	return once(&given->user, "--user", argument, error);
+}
+
+static bool take_password_file(Given *given, const char *argument, GError **error)
+{
+	return once(&given->password_file, "--password-file", argument, error);
+}
+
+static bool take_viewer(Given *given, const char *argument, GError **error)
+{
+	return once(&given->viewer, "--viewer", argument, error);
+}
+
+static bool take_password(Given *given, const char *argument, GError **error)
+{
+	(void)given;
+	(void)argument;
+	return bad(error, "--password would show it to everyone who can list processes; "
+			  "use " CLIENT_PASSWORD_WAYS);
+}
+
+static bool take_as_usb(Given *given, const char *argument, GError **error)
+{
+	(void)argument;
+	(void)error;
+	given->options->as_usb = true;
+	return true;
 }
 
 static bool take_cert(Given *given, const char *argument, GError **error)
@@ -152,6 +205,24 @@ static const Option table[] = {
 	  "connect again when refused or cut off, first after SECONDS "
 	  "(3), then less often",
 	  take_reconnect },
+	{ 0, "as-usb", NULL,
+	  "run the card reader here and lend it as a USB device, to QEMU's usb-redir",
+	  take_as_usb },
+	{ 0, "channel", "NAME",
+	  "SPICE: smartcard, port, port:NAME, or auto: the port " VMC_SPICE_CARD_PORT
+	  " if there is one, else smartcard (auto)",
+	  take_channel },
+	{ 0, "viewer", "COMMAND",
+	  "SPICE: start this viewer, and lend the card in its session; ends with it", take_viewer },
+	{ 0, "password-file", "FILE", "SPICE: the password is the first line of FILE",
+	  take_password_file },
+	{ 0, "password", "[TEXT]", NULL, take_password },
+	{ 0, "user", "NAME", "SPICE: who to be, if the server uses SASL", take_user },
+	{ 0, "ca-file", "FILE", "SPICE over TLS: trust the CA certificates (PEM) in FILE",
+	  take_ca_file },
+	{ 0, "host-subject", "SUBJECT",
+	  "SPICE over TLS: the subject of the server's certificate, instead of its name",
+	  take_host_subject },
 	{ 0, "trace", "LEVEL",
 	  "1: say events, 2: also messages, 3: also command headers; never data", take_trace },
 	{ 'd', NULL, "LEVEL", "the same; levels over 3 are 3", take_debug },
@@ -208,11 +279,13 @@ static bool take_unix(ClientOptions *options, const char *text, const char *at, 
 	return true;
 }
 
-#define ADDRESSES "HOST PORT, tcp://HOST:PORT, unix:PATH or unix:@NAME"
+#define SPICE_ADDRESSES "spice://HOST:PORT, spice+tls://HOST:PORT, spice+unix://PATH or FILE.vv"
+#define ADDRESSES "HOST PORT, tcp://HOST:PORT, unix:PATH, unix:@NAME, " SPICE_ADDRESSES
 
 static bool is_url(const char *word)
 {
-	return g_str_has_prefix(word, "tcp://") || g_str_has_prefix(word, "unix:");
+	return g_str_has_prefix(word, "tcp://") || g_str_has_prefix(word, "unix:") ||
+	       vmc_spice_address_is(word);
 }
 
 /* Are the seconds of --reconnect, which go with a '=', the first of `words`? */
@@ -233,8 +306,9 @@ static bool take_address(ClientOptions *options, int n, char **words, GError **e
 			   "'%s' stands before the address; seconds are written "
 			   "--reconnect=SECONDS",
 			   words[0]);
-	if (n > 2)
-		return bad(error, "'%s' is one word too many after the address", words[2]);
+	if (n > 2 || (n == 2 && is_url(words[0])))
+		return bad(error, "'%s' is one word too many after the address",
+			   words[is_url(words[0]) ? 1 : 2]);
 	if (n == 2) {
 		both = g_strdup_printf("%s %s", words[0], words[1]);
 		return take_host_and_port(options, both, words[0], strlen(words[0]), words[1],
@@ -244,7 +318,107 @@ static bool take_address(ClientOptions *options, int n, char **words, GError **e
 		return take_tcp(options, words[0], words[0] + strlen("tcp://"), error);
 	if (g_str_has_prefix(words[0], "unix:"))
 		return take_unix(options, words[0], words[0] + strlen("unix:"), error);
+	if (vmc_spice_address_is(words[0]))
+		return options->is_spice = true;
 	return bad(error, "'%s' is no address: " ADDRESSES, words[0]);
+}
+
+/* ---- SPICE ---- */
+
+/* An option that means something only with SPICE and was given without. */
+static bool refuse_spice_options(const Given *given, GError **error)
+{
+	const struct {
+		const char *name, *value;
+	} only[] = {
+		{ "--channel", given->channel },
+		{ "--viewer", given->viewer },
+		{ "--password-file", given->password_file },
+		{ "--user", given->user },
+		{ "--ca-file", given->ca_file },
+		{ "--host-subject", given->host_subject },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(only); i++) {
+		if (only[i].value != NULL)
+			return bad(error, "%s goes with a SPICE address: " SPICE_ADDRESSES,
+				   only[i].name);
+	}
+	return true;
+}
+
+static bool make_channel(Given *given, GError **error)
+{
+	ClientOptions *options = given->options;
+	const char *channel = given->channel != NULL ? given->channel : "auto";
+
+	if (options->as_usb && given->channel != NULL)
+		return bad(error, "--as-usb uses the usbredir channel; --channel does not go "
+				  "with it");
+	if (options->as_usb)
+		options->want = VMC_SPICE_WANT_USBREDIR;
+	else if (strcmp(channel, "smartcard") == 0)
+		options->want = VMC_SPICE_WANT_SMARTCARD;
+	else if (strcmp(channel, "port") == 0 || g_str_has_prefix(channel, "port:"))
+		options->want = VMC_SPICE_WANT_PORT;
+	else if (strcmp(channel, "auto") == 0)
+		/* What to keep from the viewer has to be known before it comes. */
+		options->want =
+			given->viewer != NULL ? VMC_SPICE_WANT_SMARTCARD : VMC_SPICE_WANT_CARD;
+	else
+		return bad(error,
+			   "bad value '%s' for --channel: smartcard, port, port:NAME or auto",
+			   channel);
+	if (strcmp(channel, "port:") == 0)
+		return bad(error, "bad value 'port:' for --channel: the port's name is missing");
+	if (g_str_has_prefix(channel, "port:"))
+		options->port_channel = g_strdup(channel + strlen("port:"));
+	return true;
+}
+
+static bool make_viewer(Given *given, GError **error)
+{
+	g_autoptr(GError) because = NULL;
+
+	if (given->viewer == NULL)
+		return true;
+	if (given->options->reconnect > 0)
+		return bad(error, "--reconnect does not go with --viewer: it is the viewer that "
+				  "connects");
+	if (!g_shell_parse_argv(given->viewer, NULL, &given->options->viewer, &because))
+		return bad(error, "bad value '%s' for --viewer: %s", given->viewer,
+			   because->message);
+	return true;
+}
+
+static void replace(char **to, const char *from)
+{
+	if (from == NULL)
+		return;
+	g_free(*to);
+	*to = g_strdup(from);
+}
+
+/* The address last, for a .vv file may ask to be deleted once it is read. */
+static bool make_spice(Given *given, const char *word, GError **error)
+{
+	ClientOptions *options = given->options;
+
+	if (!options->is_spice)
+		return refuse_spice_options(given, error);
+	if (!make_channel(given, error) || !make_viewer(given, error) ||
+	    !vmc_spice_address_read(&options->spice, word, error))
+		return false;
+	if (options->spice.tls_port == 0 && (given->ca_file != NULL || given->host_subject != NULL))
+		return bad(error, "%s is for TLS, and '%s' has no TLS port",
+			   given->ca_file != NULL ? "--ca-file" : "--host-subject", word);
+	if (given->ca_file != NULL)
+		g_clear_pointer(&options->spice.ca_pem, g_free);
+	replace(&options->spice.ca_file, given->ca_file);
+	replace(&options->spice.host_subject, given->host_subject);
+	replace(&options->spice.user, given->user);
+	replace(&options->password_file, given->password_file);
+	return true;
 }
 
 /* ---- What the cards are ---- */
@@ -367,7 +541,7 @@ static bool read_all(Given *given, int argc, char **argv, GError **error)
 			return true;
 	}
 	return take_address(given->options, argc - optind, argv + optind, error) &&
-	       make_cards(given, error);
+	       make_cards(given, error) && make_spice(given, argv[optind], error);
 }
 
 bool client_options_read(ClientOptions *options, int argc, char **argv, GError **error)
@@ -387,6 +561,10 @@ void client_options_clear(ClientOptions *options)
 	g_free(options->host);
 	g_free(options->port);
 	g_free(options->path);
+	vmc_spice_address_clear(&options->spice);
+	g_free(options->port_channel);
+	g_free(options->password_file);
+	g_strfreev(options->viewer);
 	*options = (ClientOptions){ 0 };
 }
 
@@ -435,19 +613,32 @@ char *client_options_help(void)
 	GString *text = g_string_new(
 		"Usage: vscclient [OPTION...] HOST PORT\n"
 		"       vscclient [OPTION...] tcp://HOST:PORT | unix:PATH | unix:@NAME\n"
+		"       vscclient [OPTION...] spice://HOST:PORT | spice+tls://HOST:PORT |\n"
+		"                             spice+unix://PATH | FILE.vv\n"
 		"Lends smartcards to a virtual machine or to vscardd.\n\n");
 
-	for (size_t i = 0; i < G_N_ELEMENTS(table); i++)
-		append_option(text, &table[i]);
+	for (size_t i = 0; i < G_N_ELEMENTS(table); i++) {
+		if (table[i].help != NULL)
+			append_option(text, &table[i]);
+	}
 	g_string_append(
 		text,
 		"\nWithout an option that says which cards, they are libcacard's default: hardware\n"
 		"tokens of the database in /etc/pki/nssdb. Commands on standard input: insert,\n"
 		"remove, select, list, debug, exit; `help` says more.\n"
+		"\nA SPICE server has one client at a time. Without --viewer that client is vscclient:\n"
+		"a viewer that is there is thrown out, and one that comes throws vscclient out.\n"
+		"The password of a SPICE server is the first line of --password-file, or else in\n"
+		"the environment variable " CLIENT_PASSWORD_VARIABLE
+		", in the .vv file, or asked for\n"
+		"on the terminal if the server wants one.\n"
 		"\nExit status: 0 told to end, 1 bad options, 2 host not reached, 3 host refused the\n"
-		"reader, 4 card or database error, 5 connection lost and no --reconnect.\n"
-		"\nExample: a card with three certificates for vscardd or QEMU on port 2001\n"
+		"reader, 4 card or database error, 5 connection lost and no --reconnect, 6 password\n"
+		"or user not accepted, 7 the server's certificate is not trusted.\n"
+		"\nExamples: a card with three certificates for vscardd or QEMU on port 2001\n"
 		"  vscclient --nssdb ~/.pki/nssdb --cert id --cert signing --cert encryption \\\n"
-		"            tcp://192.0.2.1:2001\n");
+		"            tcp://192.0.2.1:2001\n"
+		"the card of a local reader beside the viewer of a libvirt machine\n"
+		"  vscclient -p --viewer remote-viewer \"$(virsh domdisplay vm1)\"\n");
 	return g_string_free(text, FALSE);
 }

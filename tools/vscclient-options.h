@@ -12,6 +12,8 @@
 #include <stdbool.h>
 
 #include "vmc/opts.h"
+#include "vmc/spice-address.h"
+#include "vmc/spice-session.h"
 
 #define CLIENT_OPTIONS_ERROR (client_options_error_quark())
 GQuark client_options_error_quark(void);
@@ -24,6 +26,8 @@ typedef enum ClientExit {
 	CLIENT_EXIT_REFUSED = 3,
 	CLIENT_EXIT_CARD = 4,
 	CLIENT_EXIT_LOST = 5,
+	CLIENT_EXIT_PASSWORD = 6,
+	CLIENT_EXIT_UNTRUSTED = 7,
 } ClientExit;
 
 typedef enum ClientAction {
@@ -36,22 +40,29 @@ typedef struct ClientOptions {
 	ClientAction action;
 	char *cards;       /* a vcard_emul_options string; NULL: libcacard's default */
 	char *host, *port; /* TCP, */
-	char *path;        /* or UNIX */
+	char *path;        /* UNIX, */
 	bool abstract;
-	unsigned reconnect; /* seconds to the first new attempt; 0: never */
-	int trace;          /* a level of vsc_link_set_trace() */
+	bool is_spice; /* or SPICE: */
+	VmcSpiceAddress spice;
+	VmcSpiceWant want;   /* which of its channels */
+	char *port_channel;  /* the name of a port; NULL: the default one */
+	char *password_file; /* NULL: none */
+	char **viewer;       /* the program beside which it runs, and its words; NULL: none */
+	bool as_usb;         /* lend a USB reader, not VSCard cards */
+	unsigned reconnect;  /* seconds to the first new attempt; 0: never */
+	int trace;           /* a level of vsc_link_set_trace() */
 } ClientOptions;
 
 /*
- * Reads the command line. False with `error` (CLIENT_OPTIONS_ERROR, or
- * VSC_CACARD_ERROR for names that cannot stand in an option string); free
- * `options` either way. With an action other than CLIENT_RUN nothing else is
+ * Reads the command line, and the .vv file that it names. False with `error`
+ * (CLIENT_OPTIONS_ERROR, VMC_SPICE_ADDRESS_ERROR, or VSC_CACARD_ERROR for names
+ * that cannot stand in an option string); clear `options` either way. With an action other than CLIENT_RUN nothing else is
  * set. `argv` is reordered.
  */
 bool client_options_read(ClientOptions *options, int argc, char **argv, GError **error);
 void client_options_clear(ClientOptions *options);
 
-/* The char device to make: backend socket with its keys. */
+/* The char device to make if it is not SPICE: backend socket with its keys. */
 VmcOpts *client_options_socket(const ClientOptions *options);
 
 /* What --help prints; free with g_free(). */

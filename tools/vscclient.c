@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * vscclient lends smartcards: it connects to a host of the VSCard protocol,
- * which is QEMU or vscardd, gives it a reader for each of libcacard's, and
- * serves it until told to end. It says on stderr what happens.
+ * vscclient lends smartcards: it connects to a host, which is QEMU or vscardd,
+ * over a socket or SPICE, gives it a reader for each of libcacard's, by the
+ * VSCard protocol or as a USB device, and serves it until told to end. It says
+ * on stderr what happens.
  */
 
 #define G_LOG_DOMAIN "vscclient"
@@ -17,7 +18,9 @@
 #include "tools/vscclient-cards.h"
 #include "tools/vscclient-commands.h"
 #include "tools/vscclient-options.h"
+#include "tools/vscclient-password.h"
 #include "tools/vscclient-say.h"
+#include "tools/vscclient-spice.h"
 
 /* How long the host may take to accept our farewell. */
 #define FAREWELL_SECONDS 2
@@ -34,10 +37,13 @@ typedef struct Client {
 	GMainLoop *loop;
 	ClientCards *cards;
 	ClientCommands *commands;
-	VmcChardev *chardev;
-	VscClientLink *link;
-	guint answer_timer;   /* 0: no Init waits for its answer */
+	ClientSpice *spice;  /* the way to the host; NULL: a socket */
+	VmcChardev *chardev; /* of `spice`, or our own */
+	ClientLender *lender;
+	guint answer_timer;   /* 0: nothing is waited for */
 	guint commands_timer; /* 0: not begun, or commands are read */
+	bool asking;          /* the terminal belongs to a question, */
+	bool commands_wait;   /* which commands wait for */
 	bool ending;          /* the farewell is said */
 	ClientExit exit;
 } Client;
@@ -90,7 +96,7 @@ static void on_exit_command(void *user)
 	end(user, CLIENT_EXIT_DONE);
 }
 
-/* ---- What the link says ---- */
+/* ---- What the lender says ---- */
 
 static const char *describe(const Client *client)
 {
@@ -102,8 +108,20 @@ static gboolean on_no_answer(gpointer user)
 	Client *client = user;
 
 	client->answer_timer = 0;
-	say("%s does not answer: it may be serving another client, or not speak VSCard",
-	    describe(client));
+	say("%s does not answer: it may be serving another client, or not speak %s",
+	    describe(client), client->options.as_usb ? "usbredir" : "VSCard");
+	return G_SOURCE_REMOVE;
+}
+
+static gboolean on_not_taken(gpointer user)
+{
+	Client *client = user;
+
+	client->answer_timer = 0;
+	if (client_cards_wait(client->cards))
+		say("%s does not take the reader: no card device there uses the channel, or "
+		    "another client has its one reader",
+		    describe(client));
 	return G_SOURCE_REMOVE;
 }
 
@@ -111,6 +129,7 @@ static void on_connected(void *user)
 {
 	Client *client = user;
 
+	stop_timer(&client->answer_timer);
 	client->answer_timer = g_timeout_add_seconds(ANSWER_SECONDS, on_no_answer, client);
 }
 
@@ -119,7 +138,13 @@ static void on_up(void *user)
 	Client *client = user;
 
 	stop_timer(&client->answer_timer);
+	client->answer_timer = g_timeout_add_seconds(ANSWER_SECONDS, on_not_taken, client);
 	say("connected to %s", describe(client));
+}
+
+static bool has_viewer(const Client *client)
+{
+	return client->spice != NULL && client_spice_has_viewer(client->spice);
 }
 
 static void on_down(void *user, const GError *reason)
@@ -134,14 +159,21 @@ static void on_down(void *user, const GError *reason)
 	}
 	say("connection to %s lost: %s%s", describe(client), reason->message,
 	    client->options.reconnect > 0 ? "; trying again" : "");
-	if (client->options.reconnect == 0)
-		leave(client, CLIENT_EXIT_LOST);
+	if (client->options.reconnect > 0 || has_viewer(client))
+		return;
+	leave(client, client->spice != NULL ? client_spice_exit(client->spice, CLIENT_EXIT_LOST) :
+					      CLIENT_EXIT_LOST);
 }
 
 static void on_failed(void *user, const GError *reason, unsigned again_ms)
 {
 	Client *client = user;
 
+	if (client->spice != NULL) {
+		if (!client_spice_failed(client->spice, reason, again_ms))
+			leave(client, client_spice_exit(client->spice, CLIENT_EXIT_UNREACHED));
+		return;
+	}
 	if (again_ms > 0) {
 		say("%s; trying again in %u s", reason->message, (again_ms + 999) / 1000);
 		return;
@@ -158,8 +190,10 @@ static void on_taken(void *user, VscCard *card)
 	say("the host took reader '%s'", vsc_card_name(card));
 }
 
-static const char *why_refused(VscErrorCode code)
+static const char *why_refused(const Client *client, VscErrorCode code)
 {
+	if (client->options.as_usb)
+		return "its filter of USB devices does not let it in, or it has no port for it";
 	switch (code) {
 	case VSC_ERROR_CANNOT_ADD_MORE_READERS:
 		return "it has no place for another reader";
@@ -177,12 +211,13 @@ static void on_refused(void *user, VscCard *card, VscErrorCode code)
 	Client *client = user;
 
 	client_cards_refused(client->cards, card);
-	say("the host refused reader '%s': %s", vsc_card_name(card), why_refused(code));
-	if (client_cards_all_refused(client->cards))
+	say("the host refused reader '%s': %s", vsc_card_name(card), why_refused(client, code));
+	/* With a viewer, people have more than the card. */
+	if (client_cards_all_refused(client->cards) && !has_viewer(client))
 		end(client, CLIENT_EXIT_REFUSED);
 }
 
-static const VscClientLinkEvents link_events = {
+static const ClientLenderEvents lender_events = {
 	.connected = on_connected,
 	.up = on_up,
 	.down = on_down,
@@ -198,6 +233,9 @@ static gboolean take_commands(gpointer user)
 	Client *client = user;
 
 	client->commands_timer = 0;
+	client->commands_wait = client->asking;
+	if (client->asking)
+		return G_SOURCE_REMOVE;
 	client->commands = client_commands_new(STDIN_FILENO, client->cards, isatty(STDIN_FILENO),
 					       on_exit_command, client);
 	return G_SOURCE_REMOVE;
@@ -213,6 +251,68 @@ static void on_card(void *user)
 	client->commands_timer = g_timeout_add(CARDS_QUIET_MS, take_commands, client);
 }
 
+/* ---- The way to the host ---- */
+
+static void unreach(Client *client)
+{
+	stop_timer(&client->answer_timer);
+	if (client->lender != NULL)
+		client_cards_lend(client->cards, NULL);
+	g_clear_pointer(&client->lender, client_lender_free);
+}
+
+/* A new conversation with the host, or the first; it begins when the loop runs. */
+static bool reach(Client *client, GError **error)
+{
+	unreach(client);
+	if (client->spice != NULL)
+		client->chardev = client_spice_open(client->spice, error);
+	if (client->chardev == NULL)
+		return false;
+	if (client->options.as_usb)
+		client->lender = client_lender_new_usb(client->chardev, &lender_events, client);
+	else
+		client->lender = client_lender_new_vscard(client->chardev, &lender_events, client);
+	client_cards_lend(client->cards, client->lender);
+	return true;
+}
+
+static void on_spice_again(void *user)
+{
+	Client *client = user;
+	g_autoptr(GError) error = NULL;
+
+	if (client->ending || reach(client, &error))
+		return;
+	say("%s", error->message);
+	leave(client, CLIENT_EXIT_UNREACHED);
+}
+
+static void on_spice_ended(void *user, ClientExit status)
+{
+	end(user, status);
+}
+
+/* Commands from the terminal wait until it is free. */
+static void on_spice_asking(void *user, bool asking)
+{
+	Client *client = user;
+
+	if (!isatty(STDIN_FILENO))
+		return;
+	client->asking = asking;
+	if (client->commands != NULL)
+		client_commands_hold(client->commands, asking);
+	else if (!asking && client->commands_wait)
+		take_commands(client);
+}
+
+static const ClientSpiceEvents spice_events = {
+	.again = on_spice_again,
+	.ended = on_spice_ended,
+	.asking = on_spice_asking,
+};
+
 /* ---- Start and end ---- */
 
 static ClientExit exit_of(const GError *error)
@@ -224,36 +324,44 @@ static ClientExit exit_of(const GError *error)
 	return CLIENT_EXIT_OPTIONS;
 }
 
+/* Makes the way to the host, or says that it cannot be one. */
+static bool make_way(Client *client, GError **error)
+{
+	g_autoptr(VmcOpts) socket = NULL;
+
+	if (client->options.is_spice) {
+		client->spice = client_spice_new(&client->options, &spice_events, client, error);
+		return client->spice != NULL;
+	}
+	socket = client_options_socket(&client->options);
+	client->chardev = vmc_chardev_new(socket, error);
+	return client->chardev != NULL;
+}
+
 /* Makes the way to the host, which it goes when the loop runs, and the cards.
  * False: said why, `exit` is set. */
 static bool start(Client *client)
 {
-	g_autoptr(VmcOpts) socket = client_options_socket(&client->options);
 	g_autoptr(GError) error = NULL;
 
-	client->chardev = vmc_chardev_new(socket, &error);
-	if (client->chardev != NULL)
+	if (make_way(client, &error))
 		client->cards = client_cards_new(client->options.cards, on_card, client, &error);
-	if (client->cards == NULL) {
-		client->exit = exit_of(error);
-		say("%s", error->message);
-		return false;
-	}
-	client->link = vsc_client_link_new(client->chardev, &link_events, client, &error);
-	g_assert_no_error(error); /* the device has no other user */
-	client_cards_lend(client->cards, client->link);
-	return true;
+	if (client->cards != NULL && reach(client, &error))
+		return true;
+	client->exit = exit_of(error);
+	say("%s", error->message);
+	return false;
 }
 
 static void finish(Client *client)
 {
-	stop_timer(&client->answer_timer);
 	stop_timer(&client->commands_timer);
 	client_commands_free(client->commands);
-	if (client->link != NULL)
-		client_cards_lend(client->cards, NULL);
-	vsc_client_link_free(client->link);
-	vmc_chardev_free(client->chardev);
+	unreach(client);
+	if (client->spice != NULL)
+		client_spice_free(client->spice);
+	else
+		vmc_chardev_free(client->chardev);
 	client_cards_free(client->cards);
 	client_options_clear(&client->options);
 	g_main_loop_unref(client->loop);
@@ -304,6 +412,37 @@ static void keep_standard_descriptors(void)
 		close(fd);
 }
 
+/* What the libraries have to say is said as all else is. */
+static void on_log(const char *domain, GLogLevelFlags level, const char *message, gpointer user)
+{
+	(void)user;
+	if ((level & (G_LOG_LEVEL_MESSAGE | G_LOG_LEVEL_WARNING)) != 0)
+		say("%s", message);
+	else
+		g_log_default_handler(domain, level, message, NULL);
+}
+
+/* The password as told beside the command line: the file's, the environment's,
+ * the .vv file's. */
+static bool find_password(ClientOptions *options, GError **error)
+{
+	char *password = client_password_from_environment();
+
+	if (options->password_file != NULL) {
+		client_password_free(password);
+		password = client_password_from_file(options->password_file, error);
+		if (password == NULL)
+			return false;
+	}
+	if (password == NULL || !options->is_spice) {
+		client_password_free(password);
+		return true;
+	}
+	client_password_free(options->spice.password);
+	options->spice.password = password;
+	return true;
+}
+
 int main(int argc, char **argv)
 {
 	Client client = { 0 };
@@ -311,8 +450,10 @@ int main(int argc, char **argv)
 	g_autoptr(GError) error = NULL;
 
 	keep_standard_descriptors();
+	g_log_set_default_handler(on_log, NULL);
 
-	if (!client_options_read(&client.options, argc, argv, &error)) {
+	if (!client_options_read(&client.options, argc, argv, &error) ||
+	    !find_password(&client.options, &error)) {
 		say("%s", error->message);
 		client_options_clear(&client.options);
 		return CLIENT_EXIT_OPTIONS;

@@ -97,16 +97,18 @@ class Guest:
     folder        where vmlinux and initramfs are; default: build()'s answer
     serial_log    where to keep the console's output; default: nowhere after
                   stop()
+    env           what QEMU's environment has besides ours
     """
 
     def __init__(self, *, memory="256M", controllers=tuple(CONTROLLERS),
-                 qemu_args=(), folder=None, serial_log=None):
+                 qemu_args=(), folder=None, serial_log=None, env=None):
         self.memory = memory
         self.controllers = controllers
         self.qemu_args = list(qemu_args)
         self.folder = folder
         self.directory = None       # for sockets and logs, while it runs
         self._serial_log = serial_log
+        self._env = env or {}
         self._process = None
         self._agent = None
         self._qmp = None
@@ -175,7 +177,8 @@ class Guest:
             fds = [agent_there.fileno(), qmp_there.fileno()]
             self._process = subprocess.Popen(
                 self._arguments(*fds), pass_fds=fds, stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, start_new_session=True)
+                stdout=log, stderr=log, start_new_session=True,
+                env={**os.environ, **self._env})
         self._agent = agent.Agent(agent_here)
         self._qmp = Qmp(qmp_here)
 

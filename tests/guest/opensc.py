@@ -74,6 +74,10 @@ class CardScript:
     """Cases for a class that has `guest` with a running pcscd in which the card
     is, `database`, and `reader_name`, a part of the reader's name."""
 
+    # What the card says of a wrong PIN, twice, and what OpenSC makes of it.
+    wrong_pins = ["63C2", "63C1"]
+    wrong_pin_error = "CKR_PIN_INCORRECT"
+
     def test_1_reader_and_atr(self):
         readers = self.guest.run("opensc-tool --list-readers", check=True).text
         self.assertIn(self.reader_name, readers)
@@ -101,11 +105,40 @@ class CardScript:
     def test_4_wrong_pin(self):
         done, _ = sign(self.guest, TEXT, CERTS["signing"], pin="4321")
         self.assertNotEqual(done.status, 0)
-        self.assertIn("CKR_PIN_INCORRECT", done.text)
+        self.assertIn(self.wrong_pin_error, done.text)
         wrong, right = verify_command("4321"), verify_command(PIN)
         done = self.guest.run(f"pcsc-tool apdu {SELECT} {right} {wrong} {wrong} {right}",
                               check=True).text
-        self.assertEqual(re.findall(r"^(63C.|9000)\b", done, re.M),
-                         ["9000", "63C2", "63C1", "9000"], done)
+        self.assertEqual(re.findall(r"^(63C.|6985|9000)\b", done, re.M),
+                         ["9000", *self.wrong_pins, "9000"], done)
         done, _ = sign(self.guest, TEXT, CERTS["signing"])
         self.assertEqual(done.status, 0, done.text)
+
+
+class LifeScript(CardScript):
+    """The same, and the card's life: for a class whose `client` can remove(),
+    insert() and kill(), and which can lend() again."""
+
+    def seen(self, event, act):
+        """Does `act`, which the guest sees as the card being removed or inserted."""
+        waiting = self.guest.spawn(f"echo ready; pcsc-tool wait {event} 20")
+        waiting.read_until("ready")
+        act()
+        done = waiting.wait(30)
+        self.assertEqual(done.status, 0, f"not {event}: {done.text}")
+
+    def works(self):
+        """The card answers in the guest."""
+        done = self.guest.run(f"pcsc-tool apdu {SELECT} {verify_command(PIN)}", check=True).text
+        self.assertEqual(re.findall(r"^(9000|61..)\b", done, re.M)[-1:], ["9000"], done)
+
+    def test_5_removal_and_insertion(self):
+        for _ in range(2):
+            self.seen("removed", self.client.remove)
+            self.seen("inserted", self.client.insert)
+        self.works()
+
+    def test_6_killed_client_and_a_new_one(self):
+        self.seen("removed", self.client.kill)
+        self.seen("inserted", self.lend)
+        self.works()

@@ -18,6 +18,7 @@ SUCCESS, GENERAL_ERROR, CANNOT_ADD_MORE_READERS, CARD_ALREADY_INSERTED = range(4
 MAGIC = b"VSCD"
 VERSION = 2
 CAP_APDU_LEVEL = 1 << 31
+CAP_EXTENDED = 1 << 29
 UNDEFINED_READER = 0xFFFFFFFF
 # The longest payload there is: an extended case 4 APDU, 4 + 3 + 65,535 + 2.
 PAYLOAD_MAX = 65544
@@ -173,9 +174,9 @@ class Client:
                 return message
             self.host_caps = unpack_init(message.data)[1]
 
-    def init(self):
+    def init(self, caps=CAP_EXTENDED):
         """Says Init and takes the host's."""
-        self.stream.send(pack_init(0))
+        self.stream.send(pack_init(caps))
         message = self.receive()
         if message.type != INIT:
             raise AssertionError(f"{message} came for an Init")
@@ -222,10 +223,10 @@ class Client:
         return command
 
     @classmethod
-    def with_card(cls, address, atr=ECHO_ATR):
+    def with_card(cls, address, atr=ECHO_ATR, caps=CAP_EXTENDED):
         """A client that has said all a good one says up to its card."""
         client = cls(address)
-        client.init()
+        client.init(caps)
         client.add_reader()
         client.insert(atr)
         return client

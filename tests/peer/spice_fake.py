@@ -14,7 +14,7 @@ import time
 
 import spice
 from programs import SAN, Folder, Program
-from stream import LIMIT, Stream
+from stream import LIMIT, Closed, Stream
 
 
 @functools.cache
@@ -80,15 +80,22 @@ class FakeServer:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.taken = queue.Queue()
+        self.connections = []
         threading.Thread(target=self.serve, daemon=True).start()
 
     def serve(self):
         while True:
             try:
                 sock, _ = self.listener.accept()
-                self.taken.put(Connection(sock))
             except OSError:
                 return
+            try:
+                connection = Connection(sock)
+            except (OSError, Closed):
+                continue
+            # Open until the test closes it, whoever holds it.
+            self.connections.append(connection)
+            self.taken.put(connection)
 
     def accept(self, kind):
         connection = self.taken.get(timeout=LIMIT)
@@ -102,8 +109,8 @@ class FakeServer:
     def close(self):
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
-        while not self.taken.empty():
-            self.taken.get().close()
+        for connection in self.connections:
+            connection.close()
 
 
 class Probe(Program):

@@ -24,6 +24,12 @@ typedef struct Line {
 	bool abstract;
 	unsigned reconnect;
 	int trace;
+	bool as_usb;
+	/* SPICE */
+	const char *address; /* as described; NULL: another address */
+	VmcSpiceWant want;
+	const char *port_channel, *viewer; /* the viewer's words with '|' between */
+	const char *user, *password_file, *ca_file, *host_subject;
 } Line;
 
 #define TCP(h, p) .host = h, .port = p
@@ -58,10 +64,40 @@ static const Line good[] = {
 	{ "--reconnect=86400|h|1", .reconnect = 86400, TCP("h", "1") },
 	{ "--trace|3|h|1", .trace = 3, TCP("h", "1") },
 	{ "--trace=0|h|1", TCP("h", "1") },
+	{ "--as-usb|h|1", .as_usb = true, TCP("h", "1") },
+	/* SPICE */
+	{ "spice://h:5900", .address = "spice://h:5900" },
+	{ "spice+tls://h:5901", .address = "spice+tls://h:5901" },
+	{ "spice+unix:///run/a", .address = "spice+unix:///run/a" },
+	{ "spice://me@h:1", .address = "spice://h:1", .user = "me" },
+	{ "spice://me@h:1|--user|you", .address = "spice://h:1", .user = "you" },
+	{ "--channel|auto|spice://h:1", .address = "spice://h:1" },
+	{ "--channel|smartcard|spice://h:1", .address = "spice://h:1",
+	  .want = VMC_SPICE_WANT_SMARTCARD },
+	{ "--channel|port|spice://h:1", .address = "spice://h:1", .want = VMC_SPICE_WANT_PORT },
+	{ "--channel=port:a:b|spice://h:1", .address = "spice://h:1", .want = VMC_SPICE_WANT_PORT,
+	  .port_channel = "a:b" },
+	{ "--as-usb|spice://h:1", .as_usb = true, .address = "spice://h:1",
+	  .want = VMC_SPICE_WANT_USBREDIR },
+	{ "--viewer|remote-viewer|spice://h:1", .address = "spice://h:1",
+	  .want = VMC_SPICE_WANT_SMARTCARD, .viewer = "remote-viewer" },
+	{ "--viewer|v --full 'a b'|--channel|port|spice://h:1", .address = "spice://h:1",
+	  .want = VMC_SPICE_WANT_PORT, .viewer = "v|--full|a b" },
+	{ "--as-usb|--viewer|v|spice://h:1", .as_usb = true, .address = "spice://h:1",
+	  .want = VMC_SPICE_WANT_USBREDIR, .viewer = "v" },
+	{ "--password-file|p|spice://h:1", .address = "spice://h:1", .password_file = "p" },
+	{ "--ca-file|c|--host-subject|CN=h|spice+tls://h:1", .address = "spice+tls://h:1",
+	  .ca_file = "c", .host_subject = "CN=h" },
+	{ "--ca-file|c|spice+tls://h:1?ca-file=d", .address = "spice+tls://h:1", .ca_file = "c" },
+	{ "--reconnect|spice://h:1", .address = "spice://h:1", .reconnect = 3 },
 };
 
 #define STRAY_SECONDS "'5' stands before the address; seconds are written --reconnect=SECONDS"
-#define ADDRESSES "HOST PORT, tcp://HOST:PORT, unix:PATH or unix:@NAME"
+#define SPICE_ADDRESSES "spice://HOST:PORT, spice+tls://HOST:PORT, spice+unix://PATH or FILE.vv"
+#define ADDRESSES "HOST PORT, tcp://HOST:PORT, unix:PATH, unix:@NAME, " SPICE_ADDRESSES
+#define PASSWORD                                                                                   \
+	"--password would show it to everyone who can list processes; use --password-file FILE, "  \
+	"the environment variable VSCARD_SPICE_PASSWORD, or a terminal to ask on"
 
 static const struct {
 	const char *words, *error;
@@ -71,7 +107,7 @@ static const struct {
 	{ "h", "'h' is no address: " ADDRESSES },
 	{ "h:1", "'h:1' is no address: " ADDRESSES },
 	{ "h|1|2", "'2' is one word too many after the address" },
-	{ "unix:x|1|2", "'2' is one word too many after the address" },
+	{ "unix:x|1|2", "'1' is one word too many after the address" },
 	{ "|1", "' 1' has no host" },
 	{ "h|", "'h ' has no port" },
 	{ "tcp://h", "'tcp://h' has no port" },
@@ -118,6 +154,33 @@ static const struct {
 	{ "-c|a,b|h|1",
 	  "card options: certificate name 'a,b' has a ',', a ')' or a line end, which "
 	  "libcacard cannot take in a name" },
+	{ "spice://h:1|2", "'2' is one word too many after the address" },
+	{ "a.vv|2001", "'2001' is one word too many after the address" },
+	{ "unix:x|1", "'1' is one word too many after the address" },
+	{ "--reconnect|5|spice://h:1", STRAY_SECONDS },
+	{ "spice://h", "the address has no port: spice://HOST:PORT is wanted" },
+	{ "--password|x|spice://h:1", PASSWORD },
+	{ "--password=x|spice://h:1", PASSWORD },
+	{ "--password", PASSWORD },
+	{ "--channel|smartcard|tcp://h:1",
+	  "--channel goes with a SPICE address: " SPICE_ADDRESSES },
+	{ "--viewer|v|h|1", "--viewer goes with a SPICE address: " SPICE_ADDRESSES },
+	{ "--password-file|v|h|1", "--password-file goes with a SPICE address: " SPICE_ADDRESSES },
+	{ "--user|v|unix:x", "--user goes with a SPICE address: " SPICE_ADDRESSES },
+	{ "--ca-file|v|h|1", "--ca-file goes with a SPICE address: " SPICE_ADDRESSES },
+	{ "--host-subject|v|h|1", "--host-subject goes with a SPICE address: " SPICE_ADDRESSES },
+	{ "--channel|x|spice://h:1",
+	  "bad value 'x' for --channel: smartcard, port, port:NAME or auto" },
+	{ "--channel|port:|spice://h:1",
+	  "bad value 'port:' for --channel: the port's name is missing" },
+	{ "--channel|auto|--channel|auto|spice://h:1", "--channel is given twice" },
+	{ "--as-usb|--channel|auto|spice://h:1",
+	  "--as-usb uses the usbredir channel; --channel does not go with it" },
+	{ "--reconnect|--viewer|v|spice://h:1",
+	  "--reconnect does not go with --viewer: it is the viewer that connects" },
+	{ "--ca-file|c|spice://h:1", "--ca-file is for TLS, and 'spice://h:1' has no TLS port" },
+	{ "--host-subject|c|spice://h:1",
+	  "--host-subject is for TLS, and 'spice://h:1' has no TLS port" },
 	{ "-c|1|-c|2|-c|3|-c|4|-c|5|-c|6|-c|7|-c|8|-c|9|-c|10|-c|11|h|1",
 	  "card options: a card has 1 to 10 certificates, not 11" },
 };
@@ -143,6 +206,21 @@ static char *read_words(const char *line, ClientOptions *options)
 	return ok ? NULL : g_strdup(error->message);
 }
 
+static void same_spice(const ClientOptions *options, const Line *line)
+{
+	g_autofree char *address = vmc_spice_address_describe(&options->spice);
+	g_autofree char *viewer = options->viewer != NULL ? g_strjoinv("|", options->viewer) : NULL;
+
+	same(address, line->address);
+	assert_int_equal(options->want, line->want);
+	same(options->port_channel, line->port_channel);
+	same(viewer, line->viewer);
+	same(options->spice.user, line->user);
+	same(options->password_file, line->password_file);
+	same(options->spice.ca_file, line->ca_file);
+	same(options->spice.host_subject, line->host_subject);
+}
+
 static void test_good(void **state)
 {
 	(void)state;
@@ -160,6 +238,10 @@ static void test_good(void **state)
 		assert_int_equal(options.reconnect, line->reconnect);
 		assert_int_equal(options.trace, line->trace);
 		assert_int_equal(options.action, CLIENT_RUN);
+		assert_int_equal(options.as_usb, line->as_usb);
+		assert_int_equal(options.is_spice, line->address != NULL);
+		if (line->address != NULL)
+			same_spice(&options, line);
 		client_options_clear(&options);
 	}
 }
@@ -249,6 +331,11 @@ static void test_help(void **state)
 					     "--reconnect[=SECONDS]",
 					     "--trace LEVEL",
 					     "-h, --help",
+					     "--as-usb\n",
+					     "--viewer COMMAND",
+					     "thrown out",
+					     "--password-file FILE",
+					     "VSCARD_SPICE_PASSWORD",
 					     "Exit status: 0",
 					     NULL };
 	g_autofree char *help = client_options_help();
@@ -256,6 +343,9 @@ static void test_help(void **state)
 	(void)state;
 	for (const char *const *word = words; *word != NULL; word++)
 		assert_non_null(strstr(help, *word));
+	/* What is there to be refused is not offered. */
+	assert_null(strstr(help, "--password\n"));
+	assert_null(strstr(help, "--password["));
 }
 
 int main(void)
