@@ -82,6 +82,7 @@ struct CcidUsbredir {
 	GQueue sent; /* the last answers, see usbredir-sent.c */
 	size_t sent_bytes;
 	guint sent_timer;
+	bool again_due; /* the peer is back, and they are about to be sent again */
 };
 
 /* The index of an endpoint in ep_info: usb-redir-protocol.txt. */
@@ -129,8 +130,8 @@ void usbredir_flush(CcidUsbredir *usbredir);
 void usbredir_sent_keep(CcidUsbredir *usbredir, const UsbredirTransfer *transfer, uint8_t status,
 			VmcSpan data, size_t actual);
 
-/* The peer gives a new transfer this id: it has had the answer to the old. */
-void usbredir_sent_reused(CcidUsbredir *usbredir, uint64_t peer_id);
+/* The peer submits `transfer`, by which it says what answers it has had. */
+void usbredir_sent_obsolete(CcidUsbredir *usbredir, const UsbredirTransfer *transfer);
 
 /* Wipes what is too old to be lost on the way, or all. */
 void usbredir_sent_fade(CcidUsbredir *usbredir);

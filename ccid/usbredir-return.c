@@ -33,8 +33,8 @@
  * connection is. */
 #define SILENCE_MS 500u
 
-/* How long the first packets of one that is back may take: they may use ids
- * again whose answers are kept. */
+/* How long the first packets of one that is back may take: they tell which
+ * answers it has had. */
 #define AGAIN_MS 100u
 
 /* A hello's header, with 32 bits of id as always: type, length, id. */
@@ -171,6 +171,7 @@ bool usbredir_peer_tells(CcidUsbredir *usbredir)
 		g_info("usbredir: the peer goes on where it left");
 		usbredir->peer = USBREDIR_PRESENT;
 		speak(usbredir);
+		usbredir->again_due = true;
 		usbredir->timer = g_timeout_add(AGAIN_MS, on_again, usbredir);
 		return true;
 	}

@@ -6,7 +6,8 @@
  * the QEMU that goes on waits for those answers. Which ones they are is not
  * known here. So the last ones are sent once more when the peer is back; it
  * drops those for which it has no transfer. None is kept whose id the peer has
- * used again.
+ * used again; and a peer that is back and goes on with a pipe misses none of
+ * that pipe's: QEMU aborts at an answer whose id it has used again meanwhile.
  */
 
 #include "ccid/usbredir-private.h"
@@ -59,6 +60,7 @@ static void drop_older(CcidUsbredir *usbredir, int64_t than)
 void usbredir_sent_forget(CcidUsbredir *usbredir)
 {
 	drop_older(usbredir, INT64_MAX);
+	usbredir->again_due = false;
 	g_clear_handle_id(&usbredir->sent_timer, g_source_remove);
 }
 
@@ -123,7 +125,20 @@ void usbredir_sent_keep(CcidUsbredir *usbredir, const UsbredirTransfer *transfer
 		usbredir->sent_timer = g_timeout_add(KEPT_MS, on_fade, usbredir);
 }
 
-void usbredir_sent_reused(CcidUsbredir *usbredir, uint64_t peer_id)
+/* The pipe of a transfer, as an endpoint address; control requests have two. */
+static uint8_t pipe_of(const UsbredirTransfer *transfer)
+{
+	switch (transfer->kind) {
+	case USBREDIR_BULK:
+		return transfer->bulk.endpoint;
+	case USBREDIR_INTERRUPT_OUT:
+		return transfer->interrupt.endpoint;
+	default:
+		return 0;
+	}
+}
+
+void usbredir_sent_obsolete(CcidUsbredir *usbredir, const UsbredirTransfer *transfer)
 {
 	GList *next;
 
@@ -131,13 +146,15 @@ void usbredir_sent_reused(CcidUsbredir *usbredir, uint64_t peer_id)
 		const Sent *sent = i->data;
 
 		next = i->next;
-		if (sent->transfer.peer_id == peer_id)
+		if (sent->transfer.peer_id == transfer->peer_id ||
+		    (usbredir->again_due && pipe_of(&sent->transfer) == pipe_of(transfer)))
 			drop(usbredir, i);
 	}
 }
 
 void usbredir_sent_again(CcidUsbredir *usbredir)
 {
+	usbredir->again_due = false;
 	for (guint n = usbredir->sent.length; n > 0; n--) {
 		Sent *sent = take_out(usbredir, usbredir->sent.head);
 

@@ -55,8 +55,6 @@ UsbredirTransfer *usbredir_transfer_new(CcidUsbredir *usbredir, UsbredirKind kin
 	transfer->kind = kind;
 	transfer->id = ++usbredir->last_id;
 	transfer->peer_id = peer_id;
-	if (is_data_packet(kind))
-		usbredir_sent_reused(usbredir, peer_id);
 	g_queue_push_tail(&usbredir->transfers, transfer);
 	return transfer;
 }

@@ -335,6 +335,7 @@ static void on_control(void *priv, uint64_t id, struct usb_redir_control_packet_
 	} else {
 		transfer = usbredir_transfer_new(usbredir, USBREDIR_CONTROL, id);
 		transfer->control = *header;
+		usbredir_sent_obsolete(usbredir, transfer);
 		usb_device_control(usbredir->device, transfer->id, &setup,
 				   vmc_span(data, (size_t)len));
 	}
@@ -378,6 +379,7 @@ static void on_bulk(void *priv, uint64_t id, struct usb_redir_bulk_packet_header
 	} else {
 		transfer = usbredir_transfer_new(usbredir, USBREDIR_BULK, id);
 		transfer->bulk = *header;
+		usbredir_sent_obsolete(usbredir, transfer);
 		if (address & 0x80u)
 			usb_device_in(usbredir->device, transfer->id, address,
 				      bulk_length(usbredir, header));
@@ -414,6 +416,7 @@ static void on_interrupt_out(void *priv, uint64_t id,
 	} else {
 		transfer = usbredir_transfer_new(usbredir, USBREDIR_INTERRUPT_OUT, id);
 		transfer->interrupt = *header;
+		usbredir_sent_obsolete(usbredir, transfer);
 		usb_device_out(usbredir->device, transfer->id, address,
 			       vmc_span(data, (size_t)len));
 	}

@@ -34,36 +34,7 @@ struct ClientSpice {
 	uint32_t connection_id;
 };
 
-/* ---- The session and its channel ---- */
-
-static void close_session(ClientSpice *spice)
-{
-	g_clear_pointer(&spice->channel, vmc_chardev_free);
-	g_clear_pointer(&spice->session, vmc_spice_session_free);
-}
-
-VmcChardev *client_spice_open(ClientSpice *spice, GError **error)
-{
-	const ClientOptions *options = spice->options;
-
-	close_session(spice);
-	if (spice->relay != NULL)
-		spice->session = vmc_spice_session_new_beside(&spice->address, error);
-	else
-		spice->session = vmc_spice_session_new(&spice->address, options->reconnect, error);
-	if (spice->session == NULL)
-		return NULL;
-	spice->channel =
-		vmc_spice_session_channel(spice->session, options->want, options->port_channel);
-	if (spice->joined)
-		vmc_spice_session_join(spice->session, spice->connection_id);
-	return spice->channel;
-}
-
-bool client_spice_has_viewer(const ClientSpice *spice)
-{
-	return spice->relay != NULL;
-}
+/* ---- How it went ---- */
 
 ClientExit client_spice_exit(const ClientSpice *spice, ClientExit other)
 {
@@ -114,7 +85,7 @@ static void on_password(void *user, const char *password)
 		return;
 	}
 	say("no password was given");
-	if (spice->relay == NULL)
+	if (spice->options->viewer == NULL)
 		spice->events->ended(spice->user, CLIENT_EXIT_PASSWORD);
 }
 
@@ -169,12 +140,12 @@ static bool failed_password(ClientSpice *spice, const GError *reason)
 bool client_spice_failed(ClientSpice *spice, const GError *reason, unsigned again_ms)
 {
 	if (vmc_spice_session_error(spice->session) == VMC_SPICE_ERROR_PASSWORD)
-		return failed_password(spice, reason) || spice->relay != NULL;
+		return failed_password(spice, reason) || spice->options->viewer != NULL;
 	if (again_ms > 0)
 		say("%s; trying again in %u s", reason->message, (again_ms + 999) / 1000);
 	else
 		say("%s", reason->message);
-	return again_ms > 0 || spice->relay != NULL;
+	return again_ms > 0 || spice->options->viewer != NULL;
 }
 
 /* ---- Beside a viewer ---- */
@@ -245,10 +216,43 @@ static bool start_viewer(ClientSpice *spice, GError **error)
 	return spice->viewer != NULL;
 }
 
+/* ---- The session and its channel ---- */
+
+static void close_session(ClientSpice *spice)
+{
+	g_clear_pointer(&spice->channel, vmc_chardev_free);
+	g_clear_pointer(&spice->session, vmc_spice_session_free);
+}
+
+VmcChardev *client_spice_open(ClientSpice *spice, GError **error)
+{
+	const ClientOptions *options = spice->options;
+
+	close_session(spice);
+	if (options->viewer != NULL && spice->viewer == NULL && !start_viewer(spice, error))
+		return NULL;
+	if (options->viewer != NULL)
+		spice->session = vmc_spice_session_new_beside(&spice->address, error);
+	else
+		spice->session = vmc_spice_session_new(&spice->address, options->reconnect, error);
+	if (spice->session == NULL)
+		return NULL;
+	spice->channel =
+		vmc_spice_session_channel(spice->session, options->want, options->port_channel);
+	if (spice->joined)
+		vmc_spice_session_join(spice->session, spice->connection_id);
+	return spice->channel;
+}
+
+bool client_spice_has_viewer(const ClientSpice *spice)
+{
+	return spice->options->viewer != NULL;
+}
+
 /* ---- Life ---- */
 
 ClientSpice *client_spice_new(const ClientOptions *options, const ClientSpiceEvents *events,
-			      void *user, GError **error)
+			      void *user)
 {
 	ClientSpice *spice = g_new0(ClientSpice, 1);
 
@@ -256,8 +260,6 @@ ClientSpice *client_spice_new(const ClientOptions *options, const ClientSpiceEve
 	spice->events = events;
 	spice->user = user;
 	vmc_spice_address_copy(&spice->address, &options->spice);
-	if (options->viewer != NULL && !start_viewer(spice, error))
-		g_clear_pointer(&spice, client_spice_free);
 	return spice;
 }
 

@@ -24,15 +24,16 @@ typedef struct ClientSpiceEvents {
 } ClientSpiceEvents;
 
 /* The way that `options` (borrowed; the address's password is known by now if
- * it ever was) describe. With a viewer, that is started. NULL with `error`. */
+ * it ever was) describe. */
 ClientSpice *client_spice_new(const ClientOptions *options, const ClientSpiceEvents *events,
-			      void *user, GError **error);
+			      void *user);
 /* Its channel must have no user. NULL is fine. */
 void client_spice_free(ClientSpice *spice);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ClientSpice, client_spice_free)
 
 /* The channel, of a new session; that of the call before is freed, and must
- * have no user. Owned by `spice`. NULL with `error`. */
+ * have no user. Owned by `spice`. The first call starts the viewer if there is
+ * one. NULL with `error`. */
 VmcChardev *client_spice_open(ClientSpice *spice, GError **error);
 
 /*

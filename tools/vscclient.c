@@ -108,8 +108,9 @@ static gboolean on_no_answer(gpointer user)
 	Client *client = user;
 
 	client->answer_timer = 0;
-	say("%s does not answer: it may be serving another client, or not speak %s",
-	    describe(client), client->options.as_usb ? "usbredir" : "VSCard");
+	say("%s does not answer: it may %sbe serving another client, or not speak %s",
+	    describe(client), client->options.as_usb ? "be paused, " : "",
+	    client->options.as_usb ? "usbredir" : "VSCard");
 	return G_SOURCE_REMOVE;
 }
 
@@ -330,8 +331,8 @@ static bool make_way(Client *client, GError **error)
 	g_autoptr(VmcOpts) socket = NULL;
 
 	if (client->options.is_spice) {
-		client->spice = client_spice_new(&client->options, &spice_events, client, error);
-		return client->spice != NULL;
+		client->spice = client_spice_new(&client->options, &spice_events, client);
+		return true;
 	}
 	socket = client_options_socket(&client->options);
 	client->chardev = vmc_chardev_new(socket, error);

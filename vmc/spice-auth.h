@@ -43,8 +43,8 @@ typedef enum VmcSpiceSaslResult {
  * `user` and `password` may be NULL if the mechanism needs none. `tls`: the
  * stream is encrypted already, so that SASL need not. All copied. NULL with
  * `error` (VMC_SPICE_ERROR_PASSWORD) when libsasl2 cannot start. */
-VmcSpiceSasl *vmc_spice_sasl_new(const char *host, const char *user, const char *password,
-				 bool tls, GError **error);
+VmcSpiceSasl *vmc_spice_sasl_new(const char *host, const char *user, const char *password, bool tls,
+				 GError **error);
 void vmc_spice_sasl_free(VmcSpiceSasl *sasl);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmcSpiceSasl, vmc_spice_sasl_free)
 

@@ -23,6 +23,7 @@ struct VmcSpiceConnection {
 	bool held;
 	bool acting;   /* actions are being taken */
 	bool overflow; /* the queue of the stream is */
+	bool closing;  /* the stream was told to end; `closed` comes */
 	guint timer;   /* of connecting */
 	guint buried;  /* source that frees it */
 	guint pending; /* source that goes on taking actions */
@@ -46,14 +47,22 @@ static void bury_later(VmcSpiceConnection *self)
 
 /* ---- The end ---- */
 
+/* Once all is sent. */
+static void close_stream(VmcSpiceConnection *self, const char *because)
+{
+	if (self->stream == NULL || !vmc_chardev_is_open(self->stream))
+		return;
+	self->closing = true;
+	vmc_chardev_disconnect(self->stream, true, because);
+}
+
 static void end(VmcSpiceConnection *self, VmcSpiceError code, const char *text)
 {
 	const VmcSpiceConnectionEvents *events = g_steal_pointer(&self->events);
 
 	g_clear_handle_id(&self->timer, g_source_remove);
 	g_clear_handle_id(&self->pending, g_source_remove);
-	if (self->stream != NULL)
-		vmc_chardev_disconnect(self->stream, true, text);
+	close_stream(self, text);
 	if (events != NULL)
 		events->over(self->user, code, text);
 }
@@ -178,6 +187,7 @@ static void stream_closed(void *user, const GError *reason)
 {
 	VmcSpiceConnection *self = user;
 
+	self->closing = false;
 	if (self->events != NULL) {
 		self->held = false; /* what came before the end is still told */
 		vmc_spice_link_ended(self->link);
@@ -313,16 +323,14 @@ void vmc_spice_connection_drop(VmcSpiceConnection *connection, GPtrArray *grave)
 	g_ptr_array_add(grave, self);
 	g_clear_handle_id(&self->timer, g_source_remove);
 	g_clear_handle_id(&self->pending, g_source_remove);
-	if (self->stream != NULL && vmc_chardev_is_open(self->stream))
-		vmc_chardev_disconnect(self->stream, true, "this side is done with it");
-	else
+	close_stream(self, "this side is done with it");
+	if (!self->closing)
 		bury_later(self);
 }
 
 void vmc_spice_connection_finish(VmcSpiceConnection *connection)
 {
-	if (connection->stream != NULL && vmc_chardev_is_open(connection->stream))
-		vmc_chardev_disconnect(connection->stream, true, "this side is done with it");
+	close_stream(connection, "this side is done with it");
 }
 
 void vmc_spice_connection_free(VmcSpiceConnection *connection)

@@ -475,8 +475,7 @@ bool vmc_spice_device_set_front(VmcSpiceDevice *device, bool there)
 	if (device->smartcard && device->once)
 		return false;
 	if (is_port(device))
-		spice_server_port_event(&device->sin,
-					there ? SPICE_PORT_EVENT_OPENED : SPICE_PORT_EVENT_CLOSED);
+		set_port_open(device, there);
 	else if (there)
 		register_device(device);
 	else

@@ -15,13 +15,15 @@
 
 typedef struct VmcSpiceRelay VmcSpiceRelay;
 
+/* What a relay tells; it may not be freed in these. */
 typedef struct VmcSpiceRelayEvents {
 	/* The viewer's session has this connection id, learnt from its link
 	 * messages. Again when a new session starts. */
 	void (*session)(void *user, uint32_t connection_id);
 	/* The viewer's main connection is gone, and its session with it. */
 	void (*ended)(void *user, const char *because);
-	/* A connection of the viewer found no server: `reason` is for people. */
+	/* A connection of the viewer found no server, or the viewer did not take the
+	 * relay's certificate: `reason` is for people. */
 	void (*failed)(void *user, const GError *reason);
 } VmcSpiceRelayEvents;
 
@@ -29,7 +31,10 @@ typedef struct VmcSpiceRelayEvents {
  * Listens on 127.0.0.1, on a port for plain connections if `address` (copied)
  * has one or is a UNIX socket, and on one for TLS if it has a tls_port. A
  * viewer's link for a channel of type `claimed` (SPICE_CHANNEL_…, 0: none) is
- * refused as not available: it is ours. NULL with `error`.
+ * refused as not available: it is ours. A viewer that the server sends to
+ * another host, when the VM migrates, goes there by itself: its session is then
+ * `ended` here. NULL with `error` (GIOError, VMC_TLS_ERROR, or
+ * VMC_SPICE_ADDRESS_ERROR for an address with a proxy).
  */
 VmcSpiceRelay *vmc_spice_relay_new(const VmcSpiceAddress *address, uint8_t claimed,
 				   const VmcSpiceRelayEvents *events, void *user, GError **error);

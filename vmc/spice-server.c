@@ -230,27 +230,33 @@ static void heard(VmcSpiceServer *server, const VmcSpiceControl *message, int fd
 /* Messages that are dealt with before the loop turns to others. */
 #define MESSAGES_IN_A_ROW 16u
 
-static gboolean on_control(int fd, GIOCondition condition, gpointer user)
+/* False once it has nothing more to say, ever. */
+static bool hear(VmcSpiceServer *server)
 {
-	VmcSpiceServer *server = user;
 	uint8_t packet[VMC_SPICE_CONTROL_MAX];
 	VmcSpiceReceived received = VMC_SPICE_RECEIVED;
 
-	(void)condition;
 	for (unsigned i = 0; i < MESSAGES_IN_A_ROW; i++) {
 		VmcSpiceControl message;
 		int passed;
 
-		received = vmc_spice_control_receive(fd, packet, &message, &passed);
+		received = vmc_spice_control_receive(server->control, packet, &message, &passed);
 		if (received != VMC_SPICE_RECEIVED)
 			break;
 		heard(server, &message, passed);
 	}
-	if (received == VMC_SPICE_BAD)
-		kill_process(server);
-	if (received != VMC_SPICE_GONE)
+	return received != VMC_SPICE_BAD && received != VMC_SPICE_GONE;
+}
+
+static gboolean on_control(int fd, GIOCondition condition, gpointer user)
+{
+	VmcSpiceServer *server = user;
+
+	(void)fd;
+	(void)condition;
+	if (hear(server))
 		return G_SOURCE_CONTINUE;
-	/* It ends, or has. */
+	/* It ends, or has, or is not what we started any more. */
 	kill_process(server);
 	server->control_source = 0;
 	return G_SOURCE_REMOVE;
@@ -281,21 +287,27 @@ static void log_lines(VmcSpiceServer *server)
 	}
 }
 
-/* What the C library and abort() say is said nowhere else. */
+/* What the C library and abort() say is said nowhere else. False at the end. */
+static bool hear_errors(VmcSpiceServer *server)
+{
+	size_t room;
+	uint8_t *to = vmc_buf_room(&server->line, ERROR_LINE_MAX, &room);
+	ssize_t n = read(server->errors, to, room);
+
+	if (n <= 0)
+		return n < 0 && (errno == EAGAIN || errno == EINTR);
+	vmc_buf_added(&server->line, (size_t)n);
+	log_lines(server);
+	return true;
+}
+
 static gboolean on_errors(int fd, GIOCondition condition, gpointer user)
 {
 	VmcSpiceServer *server = user;
-	size_t room;
-	uint8_t *to = vmc_buf_room(&server->line, ERROR_LINE_MAX, &room);
-	ssize_t n = read(fd, to, room);
 
+	(void)fd;
 	(void)condition;
-	if (n > 0) {
-		vmc_buf_added(&server->line, (size_t)n);
-		log_lines(server);
-		return G_SOURCE_CONTINUE;
-	}
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	if (hear_errors(server))
 		return G_SOURCE_CONTINUE;
 	server->errors_source = 0;
 	return G_SOURCE_REMOVE;
@@ -339,9 +351,9 @@ static void on_child_end(GPid pid, int status, gpointer user)
 	server->child_source = 0;
 	/* Its last words first. */
 	if (server->control_source != 0)
-		on_control(server->control, G_IO_IN, server);
+		hear(server);
 	if (server->errors_source != 0)
-		on_errors(server->errors, G_IO_IN, server);
+		hear_errors(server);
 	because = g_steal_pointer(&server->failure);
 	if (because == NULL)
 		because = g_strdup_printf("its process ended %s", cause);

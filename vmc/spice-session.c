@@ -210,6 +210,17 @@ static void take_init(VmcSpiceSession *self, VmcSpan body)
 	vmc_spice_migration_init(self);
 }
 
+static void add_to_list(VmcSpiceSession *self, VmcSpiceChannelName name)
+{
+	for (unsigned i = 0; i < self->listed; i++) {
+		if (self->list[i].type == name.type && self->list[i].id == name.id)
+			return;
+	}
+	if (self->listed < VMC_SPICE_LIST_MAX)
+		self->list[self->listed++] = name;
+}
+
+/* The first is of all channels; later ones are of those that came. */
 static void take_list(VmcSpiceSession *self, VmcSpan body)
 {
 	VmcSpiceChannelName name;
@@ -217,14 +228,14 @@ static void take_list(VmcSpiceSession *self, VmcSpan body)
 
 	if (!vmc_spice_get_channels(body, &list))
 		return;
-	self->listed = 0;
-	while (self->listed < VMC_SPICE_LIST_MAX &&
-	       vmc_spice_next_channel(&list, &name.type, &name.id))
-		self->list[self->listed++] = name;
-
-	g_clear_handle_id(&self->timer, g_source_remove);
-	self->state = VMC_SPICE_SESSION_READY;
-	self->since = g_get_monotonic_time();
+	if (self->state != VMC_SPICE_SESSION_READY) {
+		g_clear_handle_id(&self->timer, g_source_remove);
+		self->state = VMC_SPICE_SESSION_READY;
+		self->since = g_get_monotonic_time();
+		self->listed = 0;
+	}
+	while (vmc_spice_next_channel(&list, &name.type, &name.id))
+		add_to_list(self, name);
 	for (guint i = 0; i < self->channels->len; i++)
 		vmc_spice_channel_look(self->channels->pdata[i]);
 }

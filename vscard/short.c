@@ -86,7 +86,7 @@ static VscShortStep forward(VscShort *s, const uint8_t header[VSC_APDU_HEADER], 
 static VscShortStep send_piece(VscShort *s, VmcSpan *out)
 {
 	size_t n = MIN(s->data_len - s->sent, VSC_APDU_NC_SHORT);
-	VmcSpan data = vmc_span(s->data + s->sent, n);
+	VmcSpan data = vmc_span(n > 0 ? s->data + s->sent : NULL, n);
 	uint8_t header[VSC_APDU_HEADER];
 
 	memcpy(header, s->header, sizeof(header));

@@ -13,6 +13,7 @@ What the peers do that a cell has to know of:
   - QEMU's reader is on UHCI, where it works (see test_opensc.py)."""
 
 import functools
+import time
 import subprocess
 import unittest
 
@@ -33,13 +34,17 @@ def kept(make):
 
 database = kept(Database)
 display = kept(Display)
-access = kept(Access)
 
 
 @kept
 def plain_guest():
     """The guest that vscardd's readers are plugged into."""
     return Guest(controllers=["xhci"])
+
+
+@kept
+def qemu_access(**ways):
+    return Access(**ways)
 
 
 @kept
@@ -58,9 +63,8 @@ VGA = ("-device", "VGA")
 
 
 class Cell(LifeScript):
-    """`serve` makes the server and sets `guest`, `lend` a client; both are class
-    methods. `ways` is the Access by which the one reaches the other, `tls` whether
-    over TLS."""
+    """`serve` makes the server and sets `guest` and `access`, `lend` a client that
+    gets there, over TLS or not; both are class methods."""
 
     ways = {}
     tls = False
@@ -68,7 +72,6 @@ class Cell(LifeScript):
     @classmethod
     def setUpClass(cls):
         cls.database = database()
-        cls.access = access(**cls.ways)
         cls.serve()
         cls.guest.run("pidof pcscd || start-pcscd --quiet", check=True)
         cls.lend()
@@ -101,6 +104,7 @@ class OnVscardd:
     @classmethod
     def serve(cls):
         cls.guest = plain_guest()
+        cls.access = cls.enterClassContext(Access(**cls.ways))
         cls.appliance = cls.enterClassContext(SpiceAppliance(cls.access, cls.card))
         cls.guest.attach_usbredir("reader", cls.appliance.usb())
         cls.addClassCleanup(cls.unplug)
@@ -115,10 +119,11 @@ class OnQemu:
     """QEMU is the server, and has the reader."""
 
     reader_name = "USB SmartCard Reader"
-    devices = (QEMU_READER, SMARTCARD_CARD, VGA, QEMU_USB)
+    devices = (QEMU_READER, SMARTCARD_CARD, VGA)
 
     @classmethod
     def serve(cls):
+        cls.access = qemu_access(**cls.ways)
         cls.guest = qemu_guest(cls.access, *cls.devices)
 
 
@@ -209,7 +214,7 @@ class ByRemoteViewer(ByViewer):
 
 OPEN = {}
 TICKET_AND_TLS = {"ticket": True, "tls": True}
-SASL = {"sasl": True}
+SASL_AND_TLS = {"sasl": True, "tls": True}
 UNIX = {"unix": True}
 
 
@@ -238,7 +243,9 @@ class VscarddVscclientTls(ByVscclient, OnVscardd, Cell, unittest.TestCase):
 
 
 class VscarddVscclientSasl(ByVscclient, OnVscardd, Cell, unittest.TestCase):
-    ways = SASL
+    # A SASL mechanism with no encryption of its own is for TLS only.
+    ways = SASL_AND_TLS
+    tls = True
 
 
 class VscarddPort(ByVscclient, OnVscardd, Cell, unittest.TestCase):
@@ -271,7 +278,9 @@ class QemuVscclientTls(ByVscclient, OnQemu, Cell, unittest.TestCase):
 
 
 class QemuVscclientSasl(ByVscclient, OnQemu, Cell, unittest.TestCase):
-    ways = SASL
+    # A SASL mechanism with no encryption of its own is for TLS only.
+    ways = SASL_AND_TLS
+    tls = True
     devices = (QEMU_READER, SMARTCARD_CARD)
 
 
@@ -279,13 +288,36 @@ class QemuPort(ByVscclient, OnQemu, Cell, unittest.TestCase):
     ways = UNIX
     devices = (QEMU_READER, PORT_CARD)
 
+    def test_6_killed_client_and_a_new_one(self):
+        """QEMU's card device takes no notice of a port that closes, so that a
+        killed client's card seems to be there; a client that ends takes it out."""
+        self.seen("removed", self.end_client)
+        self.seen("inserted", self.lend)
+        self.works()
+        self.client.kill()
+        self.lend()
+        time.sleep(3);print(self.client.errors())
+        self.works()
+
 
 class QemuUsbredir(ByVscclient, OnQemu, Cell, unittest.TestCase):
     """The reader is our client's, and a USB device to the VM."""
 
     reader_name = "vscard"
     ways = TICKET_AND_TLS
+    devices = (QEMU_USB,)
     more = ("--as-usb",)
+
+    def test_6_killed_client_and_a_new_one(self):
+        """With its client, the whole reader goes."""
+        self.seen("no-reader", self.client.kill)
+        self.seen("inserted", self.lend)
+        self.works()
+
+    @classmethod
+    def leave(cls):
+        cls.end_client()
+        cls.guest.run("pcsc-tool wait no-reader 20", check=True)
 
 
 class QemuBesideViewer(BesideViewer, OnQemu, Cell, unittest.TestCase):

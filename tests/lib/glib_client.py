@@ -6,10 +6,10 @@ interpreter, which has the bindings.
 
     /usr/bin/python3 glib_client.py UNIX_PATH
 
-It says `agent 0` or `agent 1`, `ready` (the agent has said what it can), `mouse MODE`, `closed`, `grabbed` (the guest has
-something on its clipboard), `asked` (the guest wants ours), `text TEXT` (what
-the guest had). `offer TEXT` puts a text on our clipboard, `fetch` asks for the
-guest's, `quit` ends it."""
+It says `agent 0` or `agent 1`, `ready` (the agent has said that it has a clipboard),
+`mouse MODE`, `closed`, `grabbed` (the guest has something on its clipboard),
+`asked` (the guest wants ours), `text TEXT` (what the guest had). `offer TEXT`
+puts a text on our clipboard, `fetch` asks for the guest's, `quit` ends it."""
 
 import os
 import sys
@@ -20,6 +20,7 @@ gi.require_version("SpiceClientGLib", "2.0")
 from gi.repository import GLib, GObject, SpiceClientGLib as Spice  # pylint: disable=wrong-import-position
 
 CLIPBOARD = 0  # VD_AGENT_CLIPBOARD_SELECTION_CLIPBOARD
+CLIPBOARD_BY_DEMAND = 5  # VD_AGENT_CAP_CLIPBOARD_BY_DEMAND
 UTF8_TEXT = 1  # VD_AGENT_CLIPBOARD_UTF8_TEXT
 
 
@@ -70,8 +71,10 @@ class Client:
     def on_agent(self, channel, _):
         say("agent", int(channel.get_property("agent-connected")))
 
-    def on_update(self, _):
-        say("ready")
+    def on_update(self, channel):
+        # Also told when an agent has come of which nothing is known yet.
+        if channel.agent_test_capability(CLIPBOARD_BY_DEMAND):
+            say("ready")
 
     def on_mouse(self, channel, _):
         say("mouse", channel.get_property("mouse-mode"))

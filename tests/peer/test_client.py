@@ -9,12 +9,13 @@ import time
 import unittest
 
 import vscard
+from ccid import ABSENT, ACTIVE, DATA_BLOCK, INACTIVE, CcidHost
 from programs import ROOT, Folder, Program, defects, run
 from stream import LIMIT
 from vscard import CARD_REMOVE, READER_REMOVE
 
 # Exit statuses of vscclient (its --help).
-DONE, OPTIONS, CARD = 0, 1, 4
+DONE, OPTIONS, CARD, LOST = 0, 1, 4, 5
 FOLDER = Folder()
 CARDS = ("--nssdb", FOLDER / "nssdb", "--cert", "id")
 # SELECT of the card capability container of a CAC.
@@ -145,6 +146,69 @@ class Ends(ClientCase):
         self.program.process.send_signal(signal.SIGHUP)
         self.assertEqual(host.transmit(SELECT)[-2:], b"\x90\x00")
         self.program.end()
+
+
+class AsUsb(ClientCase):
+    """The reader runs in vscclient, and the host has it over usbredir."""
+
+    def usb_host(self):
+        host = CcidHost(self.accept().stream).open()
+        self.addCleanup(host.close)
+        return host
+
+    def serves(self, host):
+        """The host gets an answer of the card's."""
+        host.wait_icc(INACTIVE)
+        self.assertEqual(host.power_on().verdict, (DATA_BLOCK, ACTIVE, 0))
+        reply = host.final(host.start(SELECT))
+        self.assertEqual((reply.verdict, reply.data[-2:]), ((DATA_BLOCK, ACTIVE, 0), b"\x90\x00"))
+
+    def test_card(self):
+        """The card in it serves, goes, and comes again."""
+        stdin, stdout = os.pipe()
+        self.program = Program("vscclient", *CARDS, "--as-usb", f"unix:{FOLDER / 'host'}",
+                               stdin=stdin)
+        self.addCleanup(self.program.kill)
+        self.addCleanup(os.close, stdout)
+        os.close(stdin)
+        host = self.usb_host()
+        self.says("the host took reader 'Virtual Reader'")
+        self.serves(host)
+        os.write(stdout, b"remove\n")
+        host.wait_icc(ABSENT)
+        os.write(stdout, b"insert\n")
+        self.serves(host)
+        os.write(stdout, b"list\nexit\n")
+        self.ended()
+        self.assertIn("  0  card     lent      Virtual Reader", self.program.output())
+
+    def test_reconnect(self):
+        """The next host has a reader and card of its own."""
+        self.start(*CARDS, "--as-usb", "--reconnect=1")
+        host = self.usb_host()
+        self.serves(host)
+        host.close()
+        self.says("lost")
+        host = self.usb_host()
+        reply = host.final(host.start(SELECT))
+        self.assertEqual(reply.icc, INACTIVE)
+        self.serves(host)
+        self.program.end()
+
+    def test_silence(self):
+        self.start(*CARDS, "--as-usb")
+        self.accept()
+        self.says("does not answer: it may be paused, be serving another client, or not "
+                  "speak usbredir")
+        self.program.end()
+
+    def test_nonsense(self):
+        """A host that speaks something else ends it, and is told of."""
+        self.start(*CARDS, "--as-usb")
+        self.accept().stream.send(b"\xff" * 64)
+        self.assertEqual(self.program.wait(), LOST)
+        self.assertIn("not a usbredir peer", self.program.errors())
+        self.assertEqual(defects(self.program.errors()), [])
 
 
 class Silence(ClientCase):

@@ -176,6 +176,23 @@ class Channels(SpiceCase):
         self.lends("--channel", "port:a.b", self.uri)
         self.fails(REFUSED, ["port", "org.vscard.ccid.0"], "--channel", "port", self.uri)
 
+    def test_goodbye(self):
+        """A client that leaves while the machine answers does not end QEMU, which
+        libspice-server 0.15.1 does by an assertion if the connection is gone in
+        the middle of it."""
+        machine = self.qemu(*port("org.vscard.ccid.0"))
+        for _ in range(8):
+            self.lends(self.uri)
+            machine.check_alive()
+
+    def test_not_taken(self):
+        """A channel that somebody has who is no card device."""
+        self.qemu("-chardev", "spicevmc,id=card,name=smartcard", "-device",
+                  "isa-serial,chardev=card")
+        program = self.client(self.uri)
+        self.says(program, f"{self.uri}, smartcard does not take the reader: no card device")
+        program.end()
+
     def running(self, *devices):
         """QEMU's usb-redir reads while its machine runs."""
         machine = self.qemu(*devices)
@@ -314,10 +331,13 @@ class Terminal:
 
 class Prompt(SpiceCase):
 
+    def secret_qemu(self, **more):
+        self.qemu(*SMARTCARD, "-object", f"secret,id=pw,data={SECRET}",
+                  keys="password-secret=pw", **more)
+
     def terminal(self, *args):
         """A client on a terminal, before a machine that wants a password."""
-        self.qemu(*SMARTCARD, "-object", f"secret,id=pw,data={SECRET}",
-                  keys="password-secret=pw")
+        self.secret_qemu()
         terminal = Terminal(*args, self.uri)
         self.addCleanup(terminal.close)
         terminal.wait_for(f"Password for {self.uri}: ")
@@ -326,7 +346,20 @@ class Prompt(SpiceCase):
     def test_right(self):
         """A wrong one is asked for again, neither is shown, and the terminal is
         the commands' then."""
-        terminal = self.terminal("--reconnect")
+        self.answer(self.terminal("--reconnect"))
+
+    def test_late(self):
+        """Commands were read before: what is typed now is not for them."""
+        number = free_port()
+        terminal = Terminal("--reconnect=1", f"spice://127.0.0.1:{number}")
+        self.addCleanup(terminal.close)
+        terminal.wait_for("> ")
+        self.secret_qemu(number=number)
+        terminal.wait_for(f"Password for {self.uri}: ")
+        self.answer(terminal)
+
+    def answer(self, terminal):
+        """Answers wrong, right, and ends it by a command."""
         terminal.type("exit\n")
         terminal.wait_for(f"Password for {self.uri}: ", 2)
         terminal.type(SECRET + "\n")

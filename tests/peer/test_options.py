@@ -176,8 +176,8 @@ LONG = "/" + "x" * 120
 MISTAKES = {
     "unknown backend": (["-chardev", "nosuch,id=a", "-device", "usb-ccid"],
                         "nosuch,id=a: .*unknown backend 'nosuch'.*socket"),
-    "SPICE is not there yet": (["-chardev", "spicevmc,id=ccid,name=smartcard", *DEVICES],
-                               "spicevmc,id=ccid,name=smartcard: .*spicevmc.*socket"),
+    "SPICE with no place": (["-spice", "disable-ticketing=on", *DEVICES],
+                            "-spice disable-ticketing=on: no place to listen.*port="),
     "unknown key": (["-chardev", "socket,id=a,prot=1,path=/x", "-device", "usb-ccid"],
                     "unknown key 'prot'.*host.*path.*port.*server"),
     "repeated key": (["-chardev", "socket,id=a,port=1,port=2"], "'port' is given twice"),

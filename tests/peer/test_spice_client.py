@@ -454,6 +454,21 @@ class Migration(SpiceCase):
         probe.silent()
         probe.end()
 
+    def test_seamless_port(self):
+        source, target = self.pair(True, *QMP_PORT)
+        probe = self.probe(source.access.uri(), "port=org.qemu.monitor", 1)
+        probe.expect("opened")
+        probe.expect("data 7b22514d50.*")
+        self.announce(source, probe, port=target.access.port)
+        source.send_to(target, self.folder)
+        # The new host's monitor greets its client, too, in the same stream.
+        probe.expect("data 7b22514d50.*")
+        source.kill()
+        probe.tell(f"send {json.dumps({'execute': 'qmp_capabilities'}).encode().hex()}")
+        probe.expect_data(b'{"return": {}}\r\n'.hex())
+        probe.silent()
+        probe.end()
+
     def test_seamless_over_tls(self):
         source, target = self.pair(True, *CARD, tls=True)
         # Both hosts have a CA of their own; the client trusts both.

@@ -239,9 +239,12 @@ class Hostile(unittest.TestCase):
         with Rig() as rig:
             for _ in range(4):
                 with Session(rig.way) as session:
-                    session.open(spice.SMARTCARD).send(spice.FLUSH_MARK)
-                    session.main.wait_closed()
+                    first = rig.appliance.server_pid()
+                    with session.open(spice.SMARTCARD) as channel:
+                        channel.send(spice.FLUSH_MARK)
+                        session.main.wait_closed()
                 rig.check_other()
+                rig.appliance.new_server_pid(first)
             rig.serve()
             self.assertRegex(rig.appliance.errors(), r"started anew in \d+ ms")
 
@@ -267,8 +270,10 @@ class Process(unittest.TestCase):
                 power_on(rig.host)
                 seq = rig.host.start(ECHO)
                 client.take_command()
-                os.kill(rig.appliance.server_pid(), signal.SIGKILL)
+                first = rig.appliance.server_pid()
+                os.kill(first, signal.SIGKILL)
                 self.assertNotEqual(rig.host.final(seq).verdict[2], 0)
+            rig.appliance.new_server_pid(first)
             rig.serve()
 
     def check_gone(self, pid):
@@ -361,7 +366,9 @@ class Ways(unittest.TestCase):
         """The new process knows the password too."""
         access = Access(ticket=True)
         with Rig(access) as rig:
-            os.kill(rig.appliance.server_pid(), signal.SIGKILL)
+            first = rig.appliance.server_pid()
+            os.kill(first, signal.SIGKILL)
+            rig.appliance.new_server_pid(first)
             rig.serve()
             self.refused(access.way()._replace(password="another"))
 
@@ -431,11 +438,19 @@ class Ways(unittest.TestCase):
         access.args = ["-spice", f"unix=on,addr={access.socket},disable-ticketing=on"]
         with Rig(access) as rig:
             rig.serve()
-            os.kill(rig.appliance.server_pid(), signal.SIGKILL)
+            first = rig.appliance.server_pid()
+            os.kill(first, signal.SIGKILL)
+            rig.appliance.new_server_pid(first)
             rig.serve()
+
+    def test_unix_socket_is_taken_away(self):
+        with Folder() as folder:
+            access = Access()
+            access.args = ["-spice", f"unix=on,addr={folder / 'spice'},disable-ticketing=on"]
+            rig = Rig(access)
+            self.assertEqual(os.listdir(folder.path), ["spice"])
             rig.close()
-            self.assertFalse(os.path.exists(access.socket))
-            rig.appliance.end = lambda: None
+            self.assertEqual(os.listdir(folder.path), [])
 
     def test_config_file(self):
         access = Access()
@@ -660,6 +675,66 @@ class Ports(unittest.TestCase):
                     port.send(b"and %d" % n)
                     self.assertEqual(out.read(5), b"and %d" % n)
                 port.wait_opened(False)
+
+
+class Joined(unittest.TestCase):
+    """The other two names of a spicevmc, each joined to a socket."""
+
+    def rig(self, name):
+        folder = Folder()
+        self.addCleanup(folder.remove)
+        more = ("-chardev", f"spicevmc,id=vmc0,name={name}",
+                "-chardev", f"socket,id=out,path={folder / 'out'},server=on,wait=off",
+                "-device", "chardev-join,chardev=vmc0,with=out")
+        return Rig(more=more), folder / "out"
+
+    def until_agent(self, rig, there):
+        """A session that sees the agent, or none."""
+        def look():
+            with Session(rig.way) as session:
+                return session.agent_connected == there
+        until(look)
+
+    def test_agent_is_there_while_somebody_is(self):
+        rig, path = self.rig("vdagent")
+        with rig:
+            self.until_agent(rig, False)
+            for _ in range(2):
+                with connect(path):
+                    self.until_agent(rig, True)
+                self.until_agent(rig, False)
+            rig.serve()
+
+    def test_agent_that_breaks_the_protocol(self):
+        """The library lets it go, and takes the next."""
+        rig, path = self.rig("vdagent")
+        with rig, Session(rig.way) as session:
+            for _ in range(3):
+                with connect(path) as agent:
+                    session.main.expect(spice.MAIN_AGENT_CONNECTED)
+                    session.main.send(spice.AGENT_START, struct.pack("<I", 10))
+                    # A chunk for the client whose message is of no protocol there is.
+                    agent.send(struct.pack("<II", 1, 20) + struct.pack("<IIQI", 99, 1, 0, 0))
+                    agent.wait_closed()
+                session.main.expect(spice.MAIN_AGENT_DISCONNECTED)
+            rig.check_other()
+
+    def test_usb_channel(self):
+        rig, path = self.rig("usbredir")
+        with rig:
+            for _ in range(2):
+                with connect(path) as out:
+                    with Session(rig.way) as session:
+                        until(lambda: (spice.USBREDIR, 0) in session.channels)
+                        with session.usbredir() as usb:
+                            for size in (1, 4000, 300000):
+                                data = os.urandom(size)
+                                usb.send(data)
+                                self.assertEqual(out.read(size), data)
+                                out.send(data)
+                                self.assertEqual(usb.read(size), data)
+                    out.wait_closed()
+            rig.serve()
 
 
 DEVICES = ("-device", "usb-ccid", "-device", "ccid-card-passthru,chardev=ccid")

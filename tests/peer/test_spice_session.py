@@ -167,6 +167,48 @@ class Streams(SessionCase):
         probe.end()
 
 
+class Lists(SessionCase):
+    """The server's list of channels."""
+
+    def test_port_that_comes_later(self):
+        server = self.server()
+        probe = self.probe(server, "port=late")
+        main = server.accept(MAIN)
+        main.init(SESSION, (SMARTCARD, 0), (PORT, 1))
+        server.accept(PORT).port_init("early")
+        probe.expect(f"failed 0 {NO_CHANNEL} the server has no port 'late'.*")
+        main.send(spice.MAIN_CHANNELS_LIST, struct.pack("<IBB", 1, PORT, 2))
+        again = server.accept(PORT)
+        self.assertEqual(again.ident, 1)
+        again.port_init("early")
+        late = server.accept(PORT)
+        self.assertEqual(late.ident, 2)
+        late.port_init("late")
+        probe.expect("opened")
+        probe.end()
+
+    def test_card_on_either(self):
+        """The port is preferred; without it, the smartcard channel."""
+        for name, opened in (("org.vscard.ccid.0", "opened"), ("other", "opened smartcard")):
+            with self.subTest(name):
+                server = self.server()
+                probe = self.probe(server, "card")
+                server.accept(MAIN).init(SESSION, (SMARTCARD, 0), (PORT, 0))
+                server.accept(PORT).port_init(name)
+                if name == "other":
+                    server.accept(SMARTCARD)
+                probe.expect(opened)
+                probe.end()
+
+    def test_list_of_many(self):
+        server = self.server()
+        probe = self.probe(server, "smartcard")
+        main = server.accept(MAIN)
+        main.init(SESSION, *((n // 256, n % 256) for n in range(4096)), (SMARTCARD, 0))
+        probe.expect(f"failed 0 {NO_CHANNEL} .*")
+        probe.end()
+
+
 class Ends(SessionCase):
     """What a server can do wrong."""
 
@@ -264,7 +306,7 @@ class Migrations(SessionCase):
         main.expect(FLUSH_MARK)
         main.send(MIGRATE_DATA, b"the main state")
         self.assertEqual(new_main.expect(TO_MIGRATE_DATA), b"the main state")
-        self.assertTrue(main.stream.wait_closed() is None)
+        main.stream.wait_closed()
         channel.stream.wait_closed()
         probe.tell("send 03")
         self.assertEqual(new_channel.expect(DATA), b"\x03")

@@ -443,8 +443,10 @@ static const struct {
 	int code;
 	const char *message;
 } refused[] = {
-	{ "id=x", VMC_OPTS_ERROR_MISSING, "no backend is given; there are: socket" },
-	{ "sokcet,id=x", VMC_OPTS_ERROR_UNKNOWN, "unknown backend 'sokcet'; there are: socket" },
+	{ "id=x", VMC_OPTS_ERROR_MISSING,
+	  "no backend is given; there are: socket, spicevmc, spiceport" },
+	{ "sokcet,id=x", VMC_OPTS_ERROR_UNKNOWN,
+	  "unknown backend 'sokcet'; there are: socket, spicevmc, spiceport" },
 	{ "socket,id=x,prot=1", VMC_OPTS_ERROR_UNKNOWN, "unknown key 'prot'; socket takes: " KEYS },
 	{ "socket,id=x", VMC_OPTS_ERROR_MISSING, "no address is given; " KINDS },
 	{ "socket,host=h", VMC_OPTS_ERROR_MISSING, "'port' is missing: " CLIENT_PORTS },
@@ -553,10 +555,13 @@ static void test_help(void **state)
 	}
 	assert_null(strstr(socket, "telnet"));
 	assert_false(vmc_chardev_help("sokcet", &error));
-	assert_string_equal(error->message,
-			    "-chardev: unknown backend 'sokcet'; there are: socket");
+	assert_string_equal(
+		error->message,
+		"-chardev: unknown backend 'sokcet'; there are: socket, spicevmc, spiceport");
 	assert_string_equal(vmc_chardev_classes()[0]->name, "socket");
-	assert_null(vmc_chardev_classes()[1]);
+	assert_string_equal(vmc_chardev_classes()[1]->name, "spicevmc");
+	assert_string_equal(vmc_chardev_classes()[2]->name, "spiceport");
+	assert_null(vmc_chardev_classes()[3]);
 }
 
 int main(void)

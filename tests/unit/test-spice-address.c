@@ -312,7 +312,7 @@ static void test_bad_files(void **state)
 /* A file that cannot be used is not deleted, whatever it asks for. */
 static void test_bad_file_stays(void **state)
 {
-	g_autofree char *path = write_file("[virt-viewer]\ntype=vnc\ndelete-this-file=1\n");
+	g_autofree char *path = write_file("[virt-viewer]\ndelete-this-file=1\ntype=vnc\n");
 
 	(void)state;
 	refuse(path, VMC_SPICE_ADDRESS_ERROR_KIND, "vnc");
