@@ -62,6 +62,7 @@ static void drop_connection(VmcSpiceChannel *self)
 	self->found = false;
 	self->available = false;
 	self->heard = false;
+	self->held = false;
 }
 
 /* ---- Attempts that fail ---- */
@@ -528,7 +529,6 @@ void vmc_spice_channel_session_lost(VmcSpiceChannel *channel, const char *text, 
 	}
 	drop_connection(self);
 	self->keep = false;
-	self->held = false;
 	if (is_live(self))
 		end_conversation(
 			self, g_error_new_literal(VMC_CHARDEV_ERROR, VMC_CHARDEV_ERROR_IO, text));

@@ -31,6 +31,10 @@
  * more. The library's buffer is made to hold it. */
 #define PAYLOAD_MAX (128u * 1024)
 
+/* An agent that the library put away is offered anew after this, unless its
+ * front end went away over it, as it should. */
+#define AGENT_AGAIN_MS 500u
+
 /* What was handed to the library of the present message. */
 typedef struct Framing {
 	uint8_t header[HEADER_SIZE];
@@ -195,7 +199,7 @@ static void on_state(SpiceCharDeviceInstance *sin, int connected)
 	}
 	/* The library put an agent away that broke the protocol. */
 	device->registered = false;
-	device->ending = g_idle_add(agent_again, device);
+	device->ending = g_timeout_add(AGENT_AGAIN_MS, agent_again, device);
 }
 
 static void on_event(SpiceCharDeviceInstance *sin, uint8_t event)

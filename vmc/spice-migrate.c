@@ -393,7 +393,7 @@ void vmc_spice_migration_message(VmcSpiceSession *session, VmcSpiceChannel *chan
 	}
 	if (!vmc_spice_get_migrate(body, &flags))
 		return;
-	if (channel != NULL)
+	if (channel != NULL && move_of(session->migration, channel) != NULL)
 		vmc_spice_channel_hold(channel);
 	if ((flags & SPICE_MIGRATE_NEED_FLUSH) != 0)
 		vmc_spice_connection_send(from, SPICE_MSGC_MIGRATE_FLUSH_MARK, vmc_span(NULL, 0));

@@ -313,6 +313,30 @@ class Migrations(SessionCase):
         probe.silent()
         probe.end()
 
+    def test_without_an_announcement(self):
+        """The server moves a session that is a viewer's: its channels end, and
+        until then go on."""
+        _, probe, _, channel = self.begin("port=a", PORT)
+        channel.send(MIGRATE, NEED_FLUSH_AND_DATA)
+        channel.expect(FLUSH_MARK)
+        channel.send(MIGRATE_DATA, b"the state")
+        probe.tell("send 01")
+        self.assertEqual(channel.expect(DATA), b"\x01")
+        probe.end()
+
+    def test_new_host_lost(self):
+        """It was there at first: the conversation ends, and begins anew."""
+        probe, main, channel, _, new_channel = self.follow(True)
+        new_channel.close()
+        probe.tell("send 01")
+        self.assertEqual(channel.expect(DATA), b"\x01")
+        channel.send(MIGRATE, NEED_FLUSH_AND_DATA)
+        channel.expect(FLUSH_MARK)
+        channel.send(MIGRATE_DATA, b"the state")
+        probe.expect("closed . the VM moved to another host.*")
+        main.send(DATA, b"alive")
+        probe.end()
+
     def test_seamless_refused(self):
         _, probe, main, _ = self.begin("port=a", PORT)
         new = self.server()

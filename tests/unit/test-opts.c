@@ -55,6 +55,43 @@ static VmcOpts *checked(const char *text)
 
 /* ---- What is understood ---- */
 
+static void test_repeating(void **state)
+{
+	static const char *const repeating[] = { "path", NULL };
+	g_autoptr(VmcOpts) opts = vmc_opts_new("-spice");
+	g_autoptr(GError) error = NULL;
+
+	(void)state;
+	vmc_opts_let_repeat(opts, repeating);
+	assert_true(vmc_opts_merge(opts, "path=a,server", &error));
+	assert_true(vmc_opts_merge(opts, "path=b", &error));
+	assert_true(vmc_opts_add(opts, "path", "c", &error));
+	assert_string_equal(vmc_opts_get(opts, "path"), "a:b:c");
+	assert_string_equal(vmc_opts_text(opts), "-spice path=a,server,path=b");
+	assert_false(vmc_opts_merge(opts, "server=off", &error));
+	assert_string_equal(error->message, "-spice path=a,server,path=b,server=off: key 'server' "
+					    "is given twice");
+}
+
+static void test_secrets_are_not_shown(void **state)
+{
+	static const char *const texts[][2] = {
+		{ "password=a", "-x password=..." },
+		{ "id=a,password=b,c=d", "-x id=a,password=...,c=d" },
+		{ "key-password=a,,b=c,data=d", "-x key-password=...,data=..." },
+		{ "password-secret=a,database=b", "-x password-secret=a,database=b" },
+		{ "password=", "-x password=..." },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < G_N_ELEMENTS(texts); i++) {
+		g_autoptr(VmcOpts) opts = vmc_opts_new("-x");
+
+		assert_true(vmc_opts_merge(opts, texts[i][0], NULL));
+		assert_string_equal(vmc_opts_text(opts), texts[i][1]);
+	}
+}
+
 static void test_pairs(void **state)
 {
 	g_autoptr(VmcOpts) opts = parse("socket,id=ccid,port=2001,server,x=a=b,empty=", "backend");
@@ -421,6 +458,7 @@ static void test_print_table(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_repeating),    cmocka_unit_test(test_secrets_are_not_shown),
 		cmocka_unit_test(test_pairs),        cmocka_unit_test(test_commas),
 		cmocka_unit_test(test_no_implied),   cmocka_unit_test(test_short_booleans),
 		cmocka_unit_test(test_numbers),      cmocka_unit_test(test_verbatim),
