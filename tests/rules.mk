@@ -24,7 +24,7 @@ DEB_OF_xclip := xclip
 DEB_OF_saslpasswd2 := sasl2-bin
 DEB_OF_clang := clang
 TEST_DEBS := $(sort $(foreach t,$(TEST_TOOLS) $(FUZZ_TOOLS),$(DEB_OF_$(t))) libclang-rt-14-dev \
-	python3-gi gir1.2-spiceclientglib-2.0)
+	python3-gi gir1.2-spiceclientglib-2.0 libsasl2-modules)
 
 UNIT_TESTS := $(patsubst %.c,%,$(sort $(wildcard tests/unit/test-*.c)))
 FUZZ_TESTS := $(patsubst %.c,%,$(sort $(wildcard tests/fuzz/fuzz-*.c)))

@@ -368,8 +368,8 @@ static bool start_spice(Machine *machine, GError **error)
 	for (guint i = 0; i < machine->chardev_opts->len; i++) {
 		const char *backend = vmc_opts_get(machine->chardev_opts->pdata[i], "backend");
 
-		wanted |= g_strcmp0(backend, "spicevmc") == 0 ||
-			  g_strcmp0(backend, "spiceport") == 0;
+		wanted |=
+			g_strcmp0(backend, "spicevmc") == 0 || g_strcmp0(backend, "spiceport") == 0;
 	}
 	if (!wanted)
 		return true;

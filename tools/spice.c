@@ -24,21 +24,31 @@ VmcOpts *spice_opts_new(void)
 	return opts;
 }
 
-/* Beside vscardd, as it is built, or where it is installed. */
+/* Beside vscardd, as it is built; where it is installed, seen from vscardd; and
+ * where it was to be installed. */
 static char *find_program(const VmcOpts *opts, GError **error)
 {
 	g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
 	g_autofree char *dir = self != NULL ? g_path_get_dirname(self) : g_strdup("");
-	g_autofree char *beside = g_build_filename(dir, PROGRAM, NULL);
+	char *const places[] = {
+		g_build_filename(dir, PROGRAM, NULL),
+		g_build_filename(dir, "..", "libexec", "vscard", PROGRAM, NULL),
+		g_build_filename(VSCARD_LIBEXECDIR, PROGRAM, NULL),
+	};
+	char *found = NULL;
 
-	if (access(beside, X_OK) == 0)
-		return g_steal_pointer(&beside);
-	if (access(VSCARD_LIBEXECDIR "/" PROGRAM, X_OK) == 0)
-		return g_strdup(VSCARD_LIBEXECDIR "/" PROGRAM);
-	vmc_opts_set_error(opts, error, VMC_OPTS_ERROR_MISSING,
-			   "the program %s is missing; install it at %s/%s, or beside vscardd",
-			   PROGRAM, VSCARD_LIBEXECDIR, PROGRAM);
-	return NULL;
+	for (size_t i = 0; i < G_N_ELEMENTS(places); i++) {
+		if (found == NULL && access(places[i], X_OK) == 0)
+			found = places[i];
+		else
+			g_free(places[i]);
+	}
+	if (found == NULL)
+		vmc_opts_set_error(opts, error, VMC_OPTS_ERROR_MISSING,
+				   "the program %s is missing; install it at %s/%s, or beside "
+				   "vscardd",
+				   PROGRAM, VSCARD_LIBEXECDIR, PROGRAM);
+	return found;
 }
 
 /* The password that -spice gives or names; NULL without `error` if none. */

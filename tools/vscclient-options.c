@@ -209,8 +209,8 @@ static const Option table[] = {
 	  "run the card reader here and lend it as a USB device, to QEMU's usb-redir",
 	  take_as_usb },
 	{ 0, "channel", "NAME",
-	  "SPICE: smartcard, port, port:NAME, or auto: the port " VMC_SPICE_CARD_PORT
-	  " if there is one, else smartcard (auto)",
+	  "SPICE: smartcard, port, port:NAME or auto, which is the port " VMC_SPICE_CARD_PORT
+	  " if there is one (auto)",
 	  take_channel },
 	{ 0, "viewer", "COMMAND",
 	  "SPICE: start this viewer, and lend the card in its session; ends with it", take_viewer },

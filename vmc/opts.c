@@ -25,7 +25,7 @@ typedef struct Pair {
 struct VmcOpts {
 	char *option;
 	char *text;
-	char *implied; /* key of the first value; NULL if none may be there */
+	char *implied;                /* key of the first value; NULL if none may be there */
 	const char *const *repeating; /* keys that may be given again, or NULL */
 	GPtrArray *pairs;
 };

@@ -12,9 +12,10 @@ What the peers do that a cell has to know of:
     comes from the guest.
   - QEMU's reader is on UHCI, where it works (see test_opensc.py)."""
 
+import contextlib
 import functools
-import time
 import subprocess
+import time
 import unittest
 
 from guest import Guest
@@ -43,15 +44,17 @@ def plain_guest():
 
 
 @kept
-def qemu_access(**ways):
-    return Access(**ways)
+class QemuServer(contextlib.ExitStack):
+    """A guest whose QEMU is a SPICE server with `devices`, reached by `ways`,
+    which are pairs."""
 
-
-@kept
-def qemu_guest(way, *devices):
-    """A guest whose QEMU is the SPICE server."""
-    args = [word for device in devices for word in device]
-    return Guest(controllers=["uhci", "xhci"], qemu_args=way.args + args, env=way.env)
+    def __init__(self, ways, devices):
+        super().__init__()
+        self.access = self.enter_context(Access(**dict(ways)))
+        args = [word for device in devices for word in device]
+        self.guest = self.enter_context(Guest(
+            controllers=["uhci", "xhci"], qemu_args=self.access.args + args,
+            env=self.access.env))
 
 
 # ---- Servers ----
@@ -95,6 +98,10 @@ class Cell(LifeScript):
         return ""
 
 
+# vscclient's exit status (its --help).
+CONNECTION_LOST = 5
+
+
 class OnVscardd:
     """vscardd is the server, and its reader is the guest's."""
 
@@ -123,8 +130,8 @@ class OnQemu:
 
     @classmethod
     def serve(cls):
-        cls.access = qemu_access(**cls.ways)
-        cls.guest = qemu_guest(cls.access, *cls.devices)
+        server = QemuServer(tuple(cls.ways.items()), cls.devices)
+        cls.access, cls.guest = server.access, server.guest
 
 
 # ---- Clients ----
@@ -296,7 +303,7 @@ class QemuPort(ByVscclient, OnQemu, Cell, unittest.TestCase):
         self.works()
         self.client.kill()
         self.lend()
-        time.sleep(3);print(self.client.errors())
+        self.client.wait_said("the host took reader")
         self.works()
 
 
@@ -327,6 +334,105 @@ class QemuBesideViewer(BesideViewer, OnQemu, Cell, unittest.TestCase):
 class QemuBesideViewerTls(BesideViewer, OnQemu, Cell, unittest.TestCase):
     ways = TICKET_AND_TLS
     tls = True
+
+
+# ---- A second client ----
+
+class TwoClients:
+    """A SPICE server keeps one client, the last that came: the guest sees the
+    first one's card pulled and the second's put in."""
+
+    ways = OPEN
+
+    @classmethod
+    def setUpClass(cls):
+        cls.database = database()
+        cls.serve()
+        cls.guest.run("pidof pcscd || start-pcscd --quiet", check=True)
+
+    def test_the_second_takes_over(self):
+        args = self.database.client_args(self.access.uri())
+        first = Lender(*args)
+        self.addCleanup(first.kill)
+        self.guest.run("pcsc-tool wait inserted 20", check=True)
+        waiting = self.guest.spawn("echo ready; pcsc-tool wait removed 20")
+        waiting.read_until("ready")
+        second = spicy(display(), self.access.viewer_uri(),
+                       *card_options(self.database.nssdb, CERTS))
+        self.addCleanup(second.kill)
+        self.assertEqual(waiting.wait(30).status, 0)
+        self.guest.run("pcsc-tool wait inserted 20", check=True)
+        self.assertEqual(first.wait(), CONNECTION_LOST)
+        self.assertIn("another client took the session over", first.errors())
+        third = Lender(*args)
+        self.addCleanup(third.kill)
+        third.wait_said("the host took reader")
+        self.guest.run("pcsc-tool wait inserted 20; opensc-tool --atr", check=True)
+        third.end()
+        self.guest.run("pcsc-tool wait removed 20", check=True)
+
+
+class QemuTwoClients(TwoClients, OnQemu, unittest.TestCase):
+    pass
+
+
+class VscarddTwoClients(TwoClients, OnVscardd, unittest.TestCase):
+    pass
+
+
+# ---- Sizes, and a client that goes in mid-command ----
+
+class Echo:
+    """The echo card, lent by our client's end of the protocol on the smartcard
+    channel, where it acts as a T=0 card."""
+
+    ways = OPEN
+
+    @classmethod
+    def setUpClass(cls):
+        cls.serve()
+        cls.guest.run("pidof pcscd || start-pcscd --quiet", check=True)
+
+    def lend(self):
+        client = Program("tests/peer/echo-client", self.access.uri())
+        self.addCleanup(client.kill)
+        self.guest.run("pcsc-tool wait inserted 20", check=True)
+        return client
+
+    def test_sizes(self):
+        client = self.lend()
+        script = "\n".join(
+            f"pcsc-tool echo -p T0 --count 2 --command-size {command} --response-size {size} "
+            f"|| {{ echo failed at {command}, {size}; exit 1; }}"
+            for size in (1, 51, 52, 53, 116, 254, 255, 256) for command in (0, 1, 52, 255))
+        done = self.guest.run(script, timeout=120)
+        self.assertEqual(done.status, 0, done.text)
+        client.end()
+        self.guest.run("pcsc-tool wait removed 20", check=True)
+
+
+class QemuEcho(Echo, OnQemu, unittest.TestCase):
+    """Not with a client that is killed in mid-command: with QEMU's reader such a
+    command hangs for the 232 s of libccid's T=0 time-out, whatever the wire."""
+
+
+class VscarddEcho(Echo, OnVscardd, unittest.TestCase):
+    # Works for a minute, and says so each second.
+    SLEEP = "00ED0258"
+
+    def test_killed_in_mid_command_and_a_new_one(self):
+        for _ in range(2):
+            client = self.lend()
+            pending = self.guest.spawn(f"echo ready; pcsc-tool apdu {self.SLEEP}")
+            pending.read_until("ready")
+            # The command is with the card when time extensions come.
+            time.sleep(1.5)
+            self.assertTrue(pending.running)
+            client.kill()
+            done = pending.wait(20)
+            self.assertEqual(done.status, 1, done.text)
+            self.assertRegex(done.text, "SCARD_[EW]_")
+            self.guest.run("pcsc-tool wait removed 20", check=True)
 
 
 del Cell, LifeScript  # they are no cases by themselves

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 # For errors that only a sanitizer sees.
@@ -108,6 +109,15 @@ class Program:
         status = self.process.poll()
         if status is not None:
             raise AssertionError(f"{self.name} ended with status {status}:\n{self.errors()}")
+
+    def wait_said(self, words, limit=START_LIMIT):
+        """Waits until it has said something on stderr."""
+        deadline = time.monotonic() + limit
+        while words not in self.errors():
+            self.check_alive()
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{self.name} never said '{words}', but:\n{self.errors()}")
+            time.sleep(0.02)
 
     def say(self, text):
         """Writes to its standard input, which is a pipe."""

@@ -6,6 +6,7 @@
  * length:
  *
  *   echo-client CHARDEV-KEYS [t1|t0|both]
+ *   echo-client SPICE-ADDRESS [t1|t0|both [smartcard|port]]
  *
  * CHARDEV-KEYS are those of a socket char device, such as path=/run/card or
  * host=127.0.0.1,port=2001. It ends with the connection, or by SIGTERM.
@@ -17,6 +18,7 @@
 #include <string.h>
 
 #include "tests/lib/testcard.h"
+#include "vmc/spice-session.h"
 #include "vscard/link.h"
 
 static VmcSpan atr_named(const char *name)
@@ -42,26 +44,63 @@ static void on_down(void *user, const GError *reason)
 
 static const VscClientLinkEvents link_events = { .down = on_down };
 
+/* What the card is lent through. */
+typedef struct Way {
+	VmcOpts *opts;
+	VmcSpiceSession *session;
+	VmcChardev *chardev;
+} Way;
+
+static void open_spice(Way *way, const char *text, const char *channel, GError **error)
+{
+	VmcSpiceAddress address = { 0 };
+
+	if (vmc_spice_address_read(&address, text, error))
+		way->session = vmc_spice_session_new(&address, 0, error);
+	if (way->session != NULL)
+		way->chardev = vmc_spice_session_channel(way->session,
+							 strcmp(channel, "port") == 0 ?
+								 VMC_SPICE_WANT_PORT :
+								 VMC_SPICE_WANT_SMARTCARD,
+							 NULL);
+	vmc_spice_address_clear(&address);
+}
+
+static void open_socket(Way *way, const char *keys, GError **error)
+{
+	g_autofree char *text = g_strdup_printf("socket,id=echo,%s", keys);
+
+	way->opts = vmc_opts_parse("echo-client", text, "backend", error);
+	if (way->opts != NULL)
+		way->chardev = vmc_chardev_new(way->opts, error);
+}
+
+static void close_way(Way *way)
+{
+	vmc_chardev_free(way->chardev);
+	vmc_spice_session_free(way->session);
+	vmc_opts_free(way->opts);
+}
+
 int main(int argc, char **argv)
 {
 	g_autoptr(GMainLoop) loop = g_main_loop_new(NULL, FALSE);
 	g_autoptr(GError) error = NULL;
-	g_autofree char *text = NULL;
-	VmcOpts *opts;
-	VmcChardev *chardev = NULL;
+	Way way = { 0 };
 	VscClientLink *link = NULL;
 	VscTestCard *card = vsc_test_card_new("Echo reader");
 
 	if (argc < 2) {
-		fprintf(stderr, "usage: echo-client CHARDEV-KEYS [t1|t0|both]\n");
+		fprintf(stderr, "usage: echo-client CHARDEV-KEYS|SPICE-ADDRESS [t1|t0|both "
+				"[smartcard|port]]\n");
 		return 1;
 	}
-	text = g_strdup_printf("socket,id=echo,%s", argv[1]);
-	opts = vmc_opts_parse("echo-client", text, "backend", &error);
-	if (opts != NULL)
-		chardev = vmc_chardev_new(opts, &error);
-	if (chardev != NULL)
-		link = vsc_client_link_new(chardev, &link_events, loop, &error);
+	if (vmc_spice_address_is(argv[1]))
+		open_spice(&way, argv[1], argc > 3 ? argv[3] : "smartcard", &error);
+	else
+		open_socket(&way, argv[1], &error);
+	if (way.chardev != NULL)
+		link = vsc_client_link_new(way.chardev, &link_events, loop, &error);
 	if (link == NULL) {
 		fprintf(stderr, "echo-client: %s\n", error->message);
 		return 1;
@@ -72,8 +111,7 @@ int main(int argc, char **argv)
 	g_unix_signal_add(SIGTERM, end_loop, loop);
 	g_main_loop_run(loop);
 	vsc_client_link_free(link);
-	vmc_chardev_free(chardev);
-	vmc_opts_free(opts);
+	close_way(&way);
 	vsc_test_card_free(card);
 	return 0;
 }

@@ -18,6 +18,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
 from spice import SMARTCARD, Channel, Refused, Session, Way  # noqa: E402 pylint: disable=wrong-import-position
+from stream import Closed  # noqa: E402 pylint: disable=wrong-import-position
 
 
 def way_of(path):
@@ -52,6 +53,9 @@ def main():
                 print("smartcard taken", file=told)
             except Refused as refused:
                 print(f"smartcard refused {refused.code}", file=told)
+            except Closed:
+                # So says a server that has none.
+                print("no smartcard", file=told)
             sock = session.main.stream.sock
             while not os.path.exists(note):
                 if select.select([sock], [], [], 0.05)[0] and not sock.recv(4096):

@@ -15,7 +15,7 @@ import sys
 import time
 import unittest
 
-from programs import ROOT, Folder, Program, defects, environment, run
+from programs import ROOT, SAN, Folder, Program, defects, environment, run
 from spice import Pki, Sasl, Session, Way, free_port
 from stream import LIMIT, connect
 
@@ -61,6 +61,7 @@ class Qemu(Program):
 
     def __init__(self, spice, *devices, **env):
         self.places = Folder()
+        self.qmp = None
         qmp = self.places / "qmp"
         super().__init__("/usr/bin/qemu-system-x86_64", "-M", "pc", "-m", "16", "-S",
                          "-nodefaults", "-no-user-config", "-display", "none",
@@ -88,6 +89,8 @@ class Qemu(Program):
 
     def kill(self):
         super().kill()
+        if self.qmp:
+            self.qmp.close()
         self.places.remove()
 
 
@@ -272,7 +275,7 @@ class Passwords(SpiceCase):
             self.fails(PASSWORD, ["password"], *more, "--password-file", wrong, self.uri)
 
     def test_none(self):
-        self.fails(PASSWORD, ["password", "--password-file FILE", "VSCARD_SPICE_PASSWORD"],
+        self.fails(PASSWORD, ["password", "--password-file", "VSCARD_SPICE_PASSWORD", "terminal"],
                    self.uri)
 
     def test_bad_file(self):
@@ -287,7 +290,7 @@ class Terminal:
     def __init__(self, *args):
         self.pid, self.fd = pty.fork()
         if not self.pid:
-            program = str(pathlib.Path(Program.__init__.__kwdefaults__["build"]) / "vscclient")
+            program = str(SAN / "vscclient")
             with contextlib.suppress(OSError):
                 os.execve(program, [program, *CARDS, *args], environment())
             os._exit(127)
