@@ -439,15 +439,25 @@ static int send_one(struct session *session, const char *text)
 	return status;
 }
 
+/* The connection to the card is kept meanwhile. */
+static int wait_for_line(void)
+{
+	int c = getchar();
+
+	while (c != '\n' && c != EOF)
+		c = getchar();
+	return c == '\n' ? 0 : wrong_use("the input ended");
+}
+
 static int do_apdu(struct session *session, const struct options *options, int argc, char **argv)
 {
 	int status;
 
 	if (argc < 1)
-		return wrong_use("apdu [-p T0|T1|any] HEX...");
+		return wrong_use("apdu [-p T0|T1|any] HEX|-... (-: waits for a line of input)");
 	status = open_card(session, options);
 	for (int i = 0; status == 0 && i < argc; i++) {
-		status = send_one(session, argv[i]);
+		status = strcmp(argv[i], "-") == 0 ? wait_for_line() : send_one(session, argv[i]);
 		fflush(stdout);
 	}
 	return status;

@@ -11,7 +11,8 @@ import time
 import unittest
 
 from guest import Guest, GuestError
-from programs import Appliance, Program
+from programs import Appliance, Folder, Program
+from spice import SMARTCARD_CARD, Access
 
 MIGRATE_SECONDS = 60
 
@@ -19,9 +20,10 @@ MIGRATE_SECONDS = 60
 class Destination(Guest):
     """The QEMU that `source` moves to: the same machine, waiting for its state."""
 
-    def __init__(self, source, wire):
+    def __init__(self, source, wire, qemu_args=None):
+        args = source.qemu_args if qemu_args is None else qemu_args
         super().__init__(controllers=source.controllers,
-                         qemu_args=[*source.qemu_args, "-incoming", f"unix:{wire}"],
+                         qemu_args=[*args, "-incoming", f"unix:{wire}"],
                          folder=source.folder)
         self.source = source
         self.wire = wire
@@ -52,7 +54,41 @@ class Destination(Guest):
         self.wait_event("RESUME")
 
 
-class Migration(unittest.TestCase):
+class Watched:
+    """What a migration must not be seen by, and a session that spans it."""
+
+    def watch(self, guest):
+        """Notes what is seen to go."""
+        guest.run("for event in no-reader removed; do pcsc-tool wait $event 300 "
+                  ">/tmp/$event 2>&1 & echo $! >>/tmp/watching; done", check=True)
+
+    def check_nothing_went(self, guest):
+        done = guest.run("kill -0 $(cat /tmp/watching)")
+        self.assertEqual(done.status, 0, guest.run("cat /tmp/no-reader /tmp/removed").text)
+
+    def finish(self, guest):
+        """The output of the session that was started before."""
+        return guest.run("until grep -q status /tmp/session; do usleep 50000; done; "
+                         "cat /tmp/session", timeout=90, check=True).text
+
+    def start_session(self, guest, between="00ED0050"):
+        """One connection for all: a reset of the card between its commands is an
+        error. The second takes 8 s, or is what `between` says; it is out when
+        this returns."""
+        guest.run(f"mkfifo /tmp/go; (pcsc-tool apdu 00EC000004 {between} 00EC000004 00EC000104 "
+                  "<>/tmp/go; echo status $?) >/tmp/session 2>&1 & "
+                  "until grep -q 9000 /tmp/session; do usleep 50000; done", check=True)
+
+    def check_session(self, guest, between=("9000",)):
+        done = self.finish(guest)
+        self.assertEqual([line.split()[0] for line in done.splitlines()],
+                         ["00070E159000", *between, "00070E159000", "01080F169000", "status"],
+                         done)
+        self.assertIn("status 0", done)
+        self.check_nothing_went(guest)
+
+
+class Migration(Watched, unittest.TestCase):
     """With a program at work in the guest, by usbredir to vscardd."""
 
     def migrate(self, guest):
@@ -74,34 +110,13 @@ class Migration(unittest.TestCase):
     def check_works(self, guest):
         guest.run("pcsc-tool echo --count 5 --response-size 2000", check=True)
 
-    def watch(self, guest):
-        """Notes what is seen to go."""
-        guest.run("for event in no-reader removed; do pcsc-tool wait $event 300 "
-                  ">/tmp/$event 2>&1 & echo $! >>/tmp/watching; done", check=True)
-
-    def check_nothing_went(self, guest):
-        done = guest.run("kill -0 $(cat /tmp/watching)")
-        self.assertEqual(done.status, 0, guest.run("cat /tmp/no-reader /tmp/removed").text)
-
-    def finish(self, guest):
-        """The output of the session that was started before."""
-        return guest.run("until grep -q status /tmp/session; do usleep 50000; done; "
-                         "cat /tmp/session", timeout=90, check=True).text
-
     def test_while_the_card_works(self):
         """The answer to a command falls due when nobody is there."""
         guest = self.start("xhci")
         self.watch(guest)
-        # One connection for all: a reset of the card between them is an error.
-        guest.run("(pcsc-tool apdu 00EC000004 00ED0050 00EC000004 00EC000104; "
-                  "echo status $?) >/tmp/session 2>&1 & "
-                  "until grep -q 9000 /tmp/session; do usleep 50000; done", check=True)
+        self.start_session(guest)
         moved = self.migrate(guest)
-        done = self.finish(moved)
-        self.assertEqual([line.split()[0] for line in done.splitlines()],
-                         ["00070E159000", "9000", "00070E159000", "01080F169000", "status"], done)
-        self.assertIn("status 0", done)
-        self.check_nothing_went(moved)
+        self.check_session(moved)
         self.check_works(moved)
 
     def test_while_commands_fly(self):
@@ -119,6 +134,35 @@ class Migration(unittest.TestCase):
         self.check_nothing_went(moved)
         self.client.end()
         moved.run("pcsc-tool wait removed 20", check=True)
+
+
+class SpiceMigration(Watched, unittest.TestCase):
+    """With QEMU's own reader, and the card's client on QEMU's SPICE server: it
+    follows to the new QEMU's, in the same conversation. Not in mid-command: one
+    that was out when QEMU moved had no answer in the guest after 90 s."""
+
+    def args(self, access):
+        *first, spice = access.args
+        return [*first, spice + ",seamless-migration=on",
+                "-device", "usb-ccid,bus=uhci.0", *SMARTCARD_CARD]
+
+    def test_between_commands(self):
+        here, there = (self.enterContext(Access()) for _ in range(2))
+        guest = self.enterContext(Guest(controllers=["uhci"], qemu_args=self.args(here)))
+        client = Program("tests/peer/echo-client", here.uri(), "t0")
+        self.addCleanup(client.kill)
+        guest.run("start-pcscd; pcsc-tool wait inserted 30", check=True)
+        self.watch(guest)
+        self.start_session(guest, between="-")
+        wire = self.enterContext(Folder()) / "migrate"
+        moved = self.enterContext(Destination(guest, wire, self.args(there)))
+        guest.qmp("client_migrate_info", protocol="spice", hostname="127.0.0.1",
+                  port=there.port)
+        client.wait_said("ready to follow")
+        moved.take_over()
+        moved.run("echo >/tmp/go", check=True)
+        self.check_session(moved, between=())
+        moved.run("pcsc-tool echo -p T0 --count 5 --response-size 200", check=True)
 
 
 if __name__ == "__main__":
