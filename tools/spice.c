@@ -12,6 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tools/machine.h"
+
 #define PROGRAM "vscardd-spice"
 
 static const char *const repeating[] = { "tls-channel", "plaintext-channel", NULL };
@@ -75,19 +77,19 @@ static const char *find_password(const VmcOpts *opts, const GPtrArray *secrets, 
 	return NULL;
 }
 
-/* For root /run/vscard/spice.sock, for others below their XDG_RUNTIME_DIR. */
+/* At the default place. */
 static VmcOpts *default_opts(GError **error)
 {
-	const char *base = getuid() == 0 ? "/run" : g_get_user_runtime_dir();
-	g_autofree char *dir = g_build_filename(base, "vscard", NULL);
-	g_autofree char *path = g_build_filename(dir, "spice.sock", NULL);
+	g_autoptr(GError) problem = NULL;
+	g_autofree char *dir = machine_runtime_dir(&problem);
+	g_autofree char *path = dir != NULL ? g_build_filename(dir, "spice.sock", NULL) : NULL;
 	g_autoptr(VmcOpts) opts = spice_opts_new();
 
-	if (g_mkdir_with_parents(dir, 0700) < 0) {
+	if (dir == NULL) {
 		vmc_opts_set_error(opts, error, VMC_OPTS_ERROR_MISSING,
-				   "none is given, and the folder %s for a default one cannot be "
-				   "made: %s; add -spice port=PORT or unix=on,addr=PATH",
-				   dir, g_strerror(errno));
+				   "none is given, and for a default one: %s: -spice port=PORT or "
+				   "unix=on,addr=PATH",
+				   problem->message);
 		return NULL;
 	}
 	if (!vmc_opts_add(opts, "unix", "on", error) || !vmc_opts_add(opts, "addr", path, error) ||

@@ -419,8 +419,6 @@ static void take_message(const VmcSpiceControl *message)
 		start_server();
 	else if (message->type == VMC_SPICE_DEVICE && device == NULL && server != NULL)
 		take_device(message);
-	else if (message->type == VMC_SPICE_BREAK && device != NULL)
-		vmc_spice_device_break(device);
 	else if (message->type == VMC_SPICE_FRONT && device != NULL &&
 		 !vmc_spice_device_set_front(device, message->value != 0))
 		on_anew("the smartcard reader was taken away");

@@ -91,22 +91,27 @@ static void on_closed(void *user, const GError *reason)
 	follow(side->offered ? side : other);
 }
 
-static void on_readable(void *user)
+void vmc_join_pump(VmcChardev *from, VmcChardev *to)
 {
-	Side *side = user;
 	uint8_t piece[PIECE_SIZE];
 	VmcWrite result = VMC_WRITE_OK;
 	size_t n;
 
-	while (result == VMC_WRITE_OK &&
-	       (n = vmc_chardev_read(side->chardev, piece, sizeof(piece))) > 0) {
-		result = vmc_chardev_write(side->other->chardev, vmc_span(piece, n));
+	while (result == VMC_WRITE_OK && (n = vmc_chardev_read(from, piece, sizeof(piece))) > 0) {
+		result = vmc_chardev_write(to, vmc_span(piece, n));
 		vmc_wipe(piece, n);
 	}
 	/* Also if it cannot be written to any more: what it sent last is then
 	 * read before its `closed` comes. */
 	if (result != VMC_WRITE_OK)
-		vmc_chardev_pause(side->chardev, true);
+		vmc_chardev_pause(from, true);
+}
+
+static void on_readable(void *user)
+{
+	Side *side = user;
+
+	vmc_join_pump(side->chardev, side->other->chardev);
 }
 
 static void on_writable(void *user)

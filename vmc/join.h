@@ -26,3 +26,8 @@ VmcJoin *vmc_join_new(VmcChardev *offered, VmcChardev *with, GError **error);
  * Not from an event of one of them. */
 void vmc_join_free(VmcJoin *join);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmcJoin, vmc_join_free)
+
+/* For who joins two devices by rules of its own: in `readable` of `from`, brings
+ * what there is to `to`, and pauses `from` when that has enough, until the
+ * caller resumes it in `writable` of `to`. */
+void vmc_join_pump(VmcChardev *from, VmcChardev *to);

@@ -238,6 +238,20 @@ void vmc_spice_channel_look(VmcSpiceChannel *channel)
 
 /* ---- A conversation's start and end ---- */
 
+/* Says which channel it is of, `type` once it is found. */
+static void describe(VmcSpiceChannel *self, uint8_t type)
+{
+	g_autofree char *where = vmc_spice_address_describe(&self->session->address);
+	char *text;
+
+	if (type == SPICE_CHANNEL_PORT)
+		text = g_strdup_printf("%s, port %s", where, self->port);
+	else
+		text = g_strdup_printf("%s, %s", where,
+				       type == SPICE_CHANNEL_USBREDIR ? "usbredir" : "smartcard");
+	vmc_chardev_take_describe(&self->base, text);
+}
+
 static void start_conversation(VmcSpiceChannel *self)
 {
 	vmc_buf_clear(&self->in);
@@ -246,6 +260,7 @@ static void start_conversation(VmcSpiceChannel *self)
 	self->keep = false;
 	self->since = g_get_monotonic_time();
 	self->base.smartcard_channel = self->name.type == SPICE_CHANNEL_SMARTCARD;
+	describe(self, self->name.type);
 	vmc_chardev_emit_opened(&self->base);
 	vmc_spice_connection_hold(self->connection, false);
 }
@@ -608,12 +623,11 @@ static void send_data(VmcSpiceChannel *self, VmcSpan bytes)
  * there. 0 with `error` when it is none. */
 static size_t message_size(VmcSpan start, GError **error)
 {
-	VmcSpan at = vmc_span(start.data + FRAME_LENGTH, FRAME_HEADER - FRAME_LENGTH);
+	VmcSpan at = start, before;
 	uint32_t length;
 
-	if (start.len < FRAME_HEADER)
+	if (!vmc_span_take(&at, FRAME_LENGTH, &before) || !vmc_span_u32le(&at, &length))
 		return FRAME_HEADER;
-	vmc_span_u32le(&at, &length);
 	if (length <= FRAME_PAYLOAD_MAX)
 		return FRAME_HEADER + length;
 	g_set_error(error, VMC_CHARDEV_ERROR, VMC_CHARDEV_ERROR_IO,
@@ -736,20 +750,6 @@ static const VmcChardevClass channel_class = {
 	.free = channel_free,
 };
 
-static char *describe(const VmcSpiceChannel *self)
-{
-	g_autofree char *where = vmc_spice_address_describe(&self->session->address);
-
-	switch (self->want) {
-	case VMC_SPICE_WANT_PORT:
-		return g_strdup_printf("%s, port %s", where, self->port);
-	case VMC_SPICE_WANT_USBREDIR:
-		return g_strdup_printf("%s, usbredir", where);
-	default:
-		return g_strdup_printf("%s, smartcard", where);
-	}
-}
-
 VmcChardev *vmc_spice_session_channel(VmcSpiceSession *session, VmcSpiceWant want, const char *port)
 {
 	VmcSpiceChannel *self;
@@ -763,7 +763,9 @@ VmcChardev *vmc_spice_session_channel(VmcSpiceSession *session, VmcSpiceWant wan
 	self->port = g_strdup(port != NULL ? port : VMC_SPICE_CARD_PORT);
 	vmc_buf_init(&self->in, IN_MAX);
 	vmc_buf_init(&self->frame, FRAME_HEADER + FRAME_PAYLOAD_MAX);
-	vmc_chardev_take_describe(&self->base, describe(self));
+	describe(self, want == VMC_SPICE_WANT_PORT     ? SPICE_CHANNEL_PORT :
+		       want == VMC_SPICE_WANT_USBREDIR ? SPICE_CHANNEL_USBREDIR :
+							 SPICE_CHANNEL_SMARTCARD);
 	g_ptr_array_add(session->channels, self);
 	return &self->base;
 }

@@ -207,13 +207,20 @@ static void stream_writable(void *user)
 		self->events->writable(self->user);
 }
 
-static VmcSpiceError code_of(const VmcSpiceConnection *self, const GError *reason)
+static VmcSpiceError code_of(const VmcSpiceConnection *self)
 {
-	/* The same event tells of both: no connection, or no TLS on it. */
-	if (!self->tls || g_str_has_prefix(reason->message, "cannot connect"))
+	if (!self->tls)
 		return VMC_SPICE_ERROR_GONE;
-	if (vmc_tls_chardev_error(self->stream) == VMC_TLS_ERROR_HANDSHAKE)
+	switch (vmc_tls_chardev_error(self->stream)) {
+	case VMC_TLS_ERROR_UNREACHED:
+		return VMC_SPICE_ERROR_GONE;
+	case VMC_TLS_ERROR_HANDSHAKE:
 		return VMC_SPICE_ERROR_TLS_UNWANTED;
+	case VMC_TLS_ERROR_CREDENTIALS:
+	case VMC_TLS_ERROR_UNTRUSTED:
+	case VMC_TLS_ERROR_NAME:
+		break;
+	}
 	return VMC_SPICE_ERROR_UNTRUSTED;
 }
 
@@ -222,7 +229,7 @@ static void stream_failed(void *user, const GError *reason, unsigned again G_GNU
 	VmcSpiceConnection *self = user;
 
 	if (self->events != NULL)
-		end(self, code_of(self, reason), reason->message);
+		end(self, code_of(self), reason->message);
 	bury_later(self);
 }
 
@@ -236,31 +243,40 @@ static const VmcChardevEvents stream_events = {
 
 /* ---- Making and dropping one ---- */
 
-static void add(VmcOpts *opts, const char *key, const char *value)
+VmcTls *vmc_spice_connection_tls(const VmcSpiceAddress *address, GError **error)
 {
-	if (!vmc_opts_add(opts, key, value, NULL))
-		g_warning("spice: %s=%s is no option of a socket", key, value);
+	const VmcTlsTrust trust = {
+		.ca_file = address->ca_file,
+		.ca_pem = address->ca_pem,
+		.host = address->host,
+		.host_subject = address->host_subject,
+		.public_key = address->public_key,
+		.ciphers = address->ciphers,
+	};
+
+	return address->tls_port != 0 ? vmc_tls_client_new(&trust, error) : NULL;
 }
 
-static VmcChardev *open_stream(const VmcSpiceConnectionConfig *config, GError **error)
+static bool add_place(VmcOpts *opts, const VmcSpiceAddress *address, bool tls, GError **error)
 {
-	const VmcSpiceAddress *address = config->address;
+	g_autofree char *port = g_strdup_printf("%u", tls ? address->tls_port : address->port);
+
+	if (address->path != NULL)
+		return vmc_opts_add(opts, "path", address->path, error);
+	return vmc_opts_add(opts, "host", address->host, error) &&
+	       vmc_opts_add(opts, "port", port, error);
+}
+
+VmcChardev *vmc_spice_connection_stream(const VmcSpiceAddress *address, VmcTls *tls, GError **error)
+{
 	g_autoptr(VmcOpts) opts = vmc_opts_new("spice");
-	g_autofree char *port =
-		g_strdup_printf("%u", config->tls != NULL ? address->tls_port : address->port);
 	VmcChardev *stream;
 
-	add(opts, "backend", "socket");
-	if (address->path != NULL) {
-		add(opts, "path", address->path);
-	} else {
-		add(opts, "host", address->host);
-		add(opts, "port", port);
-	}
+	if (!vmc_opts_add(opts, "backend", "socket", error) ||
+	    !add_place(opts, address, tls != NULL, error))
+		return NULL;
 	stream = vmc_chardev_new(opts, error);
-	if (stream != NULL && config->tls != NULL)
-		return vmc_tls_chardev_new(config->tls, stream);
-	return stream;
+	return stream != NULL && tls != NULL ? vmc_tls_chardev_new(tls, stream) : stream;
 }
 
 static gboolean tell_unusable(void *data)
@@ -292,7 +308,7 @@ VmcSpiceConnection *vmc_spice_connection_new(const VmcSpiceConnectionConfig *con
 	self->user = user;
 	self->tls = config->tls != NULL;
 	self->link = vmc_spice_link_new(&link);
-	self->stream = open_stream(config, &error);
+	self->stream = vmc_spice_connection_stream(config->address, config->tls, &error);
 	if (self->stream == NULL) {
 		g_warning("%s", error->message);
 		self->pending = g_idle_add(tell_unusable, self);

@@ -40,6 +40,15 @@ typedef struct VmcSpiceConnectionConfig {
 	VmcSpiceCaps caps; /* the channel's */
 } VmcSpiceConnectionConfig;
 
+/* What a client needs for TLS with the server of `address`; NULL if that has no
+ * TLS port, or with `error`. */
+VmcTls *vmc_spice_connection_tls(const VmcSpiceAddress *address, GError **error);
+
+/* A char device that connects to the server of `address` once: over TLS with
+ * `tls`, at its TLS port, or plain (NULL). NULL with `error`. */
+VmcChardev *vmc_spice_connection_stream(const VmcSpiceAddress *address, VmcTls *tls,
+					GError **error);
+
 /* Starts to connect; everything in `config` is copied. `over` tells a failure,
  * from the loop. */
 VmcSpiceConnection *vmc_spice_connection_new(const VmcSpiceConnectionConfig *config,

@@ -29,7 +29,6 @@ typedef enum VmcSpiceControlType {
 	VMC_SPICE_START,       /* all settings are said: listen */
 	VMC_SPICE_DEVICE,      /* a char device: key subtype, text port name, value debug */
 	VMC_SPICE_FRONT,       /* its front end is there (value 1) or not (0) */
-	VMC_SPICE_BREAK,       /* a break on a port */
 	VMC_SPICE_REMOVE,      /* the char device is no more */
 	/* vscardd-spice's: */
 	VMC_SPICE_SUBTYPES,  /* text: what a spicevmc may be called, comma-separated */

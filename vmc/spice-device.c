@@ -319,9 +319,10 @@ static bool is_over(VmcSpiceDevice *device)
  * there. After a message the place is right again. */
 static int prime(VmcSpiceDevice *device, uint8_t *data, int len)
 {
-	if (device->framing.primed++ == 0) {
+	if (device->framing.primed == 0) {
 		if (len < (int)HEADER_SIZE)
 			return 0;
+		device->framing.primed = 1;
 		vmc_put_u32be(data, TYPE_INIT);
 		vmc_put_u32be(data + 4, 0);
 		vmc_put_u32be(data + 8, PAYLOAD_MAX);
@@ -331,6 +332,7 @@ static int prime(VmcSpiceDevice *device, uint8_t *data, int len)
 		events->anew("the SPICE library's smartcard buffer did not grow");
 		return 0;
 	}
+	device->framing.primed = 2;
 	return (int)PAYLOAD_MAX;
 }
 
@@ -485,10 +487,4 @@ bool vmc_spice_device_set_front(VmcSpiceDevice *device, bool there)
 	else
 		unregister_device(device);
 	return true;
-}
-
-void vmc_spice_device_break(VmcSpiceDevice *device)
-{
-	if (is_port(device) && device->registered)
-		spice_server_port_event(&device->sin, SPICE_PORT_EVENT_BREAK);
 }

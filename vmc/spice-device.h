@@ -35,9 +35,6 @@ uint32_t vmc_spice_device_number(const VmcSpiceDevice *device);
  */
 bool vmc_spice_device_set_front(VmcSpiceDevice *device, bool there);
 
-/* A break, if it is a port. */
-void vmc_spice_device_break(VmcSpiceDevice *device);
-
 /* What a device asks of the process around it. */
 typedef struct VmcSpiceDeviceEvents {
 	/* A conversation begins: `fd` goes to vscardd; the caller closes it. */

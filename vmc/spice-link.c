@@ -62,7 +62,7 @@ struct VmcSpiceLink {
 	VmcQueue actions;
 };
 
-G_DEFINE_QUARK(vmc - spice - error - quark, vmc_spice_error)
+G_DEFINE_QUARK(vmc_spice_error_quark, vmc_spice_error)
 
 /* ---- Actions ---- */
 

@@ -218,6 +218,19 @@ static const VmcSpiceConnectionEvents move_events = {
 	.over = move_over,
 };
 
+/* Something of the session is over TLS, which it has to stay. */
+static bool needs_tls(const VmcSpiceSession *session)
+{
+	bool tls = session->main_tls;
+
+	for (guint i = 0; i < session->channels->len; i++) {
+		const VmcSpiceChannel *channel = session->channels->pdata[i];
+
+		tls |= channel->connection != NULL && channel->tls;
+	}
+	return tls;
+}
+
 /* `address` as it is at the new host. False with a line for the log. */
 static bool read_destination(const VmcSpiceSession *session, VmcSpan body, bool seamless,
 			     VmcSpiceAddress *address, VmcTls **tls, uint32_t *version)
@@ -241,8 +254,8 @@ static bool read_destination(const VmcSpiceSession *session, VmcSpan body, bool 
 			g_strndup((const char *)to.cert_subject.data, to.cert_subject.len);
 	}
 	*version = to.src_version;
-	*tls = vmc_spice_session_tls(address, &error);
-	if (error != NULL || (session->main_tls && *tls == NULL)) {
+	*tls = vmc_spice_connection_tls(address, &error);
+	if (error != NULL || (needs_tls(session) && *tls == NULL)) {
 		g_message("spice: cannot follow the VM to %s: %s", address->host,
 			  error != NULL ? error->message : "it has no TLS port");
 		return false;

@@ -8,10 +8,8 @@
 #include <string.h>
 #include <sys/un.h>
 
+#include "vmc/spice-auth.h"
 #include "vmc/spice-server.h"
-
-/* The SPICE ticket's field has no room for more. */
-#define PASSWORD_MAX 60u
 
 const VmcOptDesc vmc_spice_server_options[] = {
 	{ "port", VMC_OPT_NUMBER, 0, 65535, "TCP port for clients without TLS" },
@@ -137,7 +135,7 @@ static bool check_password(const VmcOpts *opts, const char *password, GError **e
 			    "no client could log in: add password-secret=ID and -object "
 			    "secret,id=ID,file=PATH, or sasl=on, or disable-ticketing=on for no "
 			    "password");
-	if (password != NULL && (strlen(password) > PASSWORD_MAX || password[0] == '\0'))
+	if (password != NULL && (strlen(password) > VMC_SPICE_PASSWORD_MAX || password[0] == '\0'))
 		return fail(opts, error, VMC_OPTS_ERROR_VALUE,
 			    "the password has to have 1 to 60 bytes, SPICE takes no other");
 	return true;

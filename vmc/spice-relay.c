@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 #include "vmc/buf.h"
-#include "vmc/spice-wire.h"
-#include "vmc/tls.h"
+#include "vmc/join.h"
+#include "vmc/spice-connection.h"
 
 #define LOOPBACK "127.0.0.1"
 /* A viewer with four monitors and every kind of channel has some thirty. */
@@ -25,8 +25,6 @@
 /* When accepting fails for a reason of ours, such as no descriptors left. */
 #define ACCEPT_RETRY_SECONDS 1u
 #define LISTEN_BACKLOG 16
-/* Bytes move in pieces of this size. */
-#define PIECE (16u * 1024)
 /* What of a viewer's stream waits until the server is there: its link message,
  * after which it waits itself. */
 #define HEAD_MAX (VMC_SPICE_LINK_HEADER + VMC_SPICE_LINK_MAX)
@@ -162,24 +160,6 @@ static void side_over(Passage *passage, bool viewer, const char *because)
 		relay->sweeping = g_idle_add(sweep, relay);
 }
 
-/* ---- Moving bytes ---- */
-
-static void pump(VmcChardev *from, VmcChardev *to)
-{
-	uint8_t piece[PIECE];
-	size_t n;
-
-	while ((n = vmc_chardev_read(from, piece, sizeof(piece))) > 0) {
-		VmcWrite result = vmc_chardev_write(to, vmc_span(piece, n));
-
-		vmc_wipe(piece, n);
-		if (result == VMC_WRITE_HIGH) {
-			vmc_chardev_pause(from, true);
-			return;
-		}
-	}
-}
-
 /* ---- The server's side ---- */
 
 static void server_opened(void *user)
@@ -200,7 +180,7 @@ static void server_readable(void *user)
 {
 	Passage *passage = user;
 
-	pump(passage->server, passage->viewer);
+	vmc_join_pump(passage->server, passage->viewer);
 }
 
 static void server_writable(void *user)
@@ -226,36 +206,18 @@ static const VmcChardevEvents server_events = {
 	.failed = server_failed,
 };
 
-static VmcChardev *socket_new(GError **error, const char *key, const char *value, const char *port)
-{
-	g_autoptr(VmcOpts) opts = vmc_opts_new("-chardev");
-
-	if (!vmc_opts_add(opts, "backend", "socket", error) ||
-	    !vmc_opts_add(opts, key, value, error) ||
-	    (port != NULL && !vmc_opts_add(opts, "port", port, error)))
-		return NULL;
-	return vmc_chardev_new(opts, error);
-}
-
 static void connect_server(Passage *passage)
 {
-	const VmcSpiceAddress *address = &passage->relay->address;
-	g_autofree char *port =
-		g_strdup_printf("%u", passage->tls ? address->tls_port : address->port);
+	VmcSpiceRelay *relay = passage->relay;
 	g_autoptr(GError) error = NULL;
-	VmcChardev *socket;
 
-	if (address->path != NULL)
-		socket = socket_new(&error, "path", address->path, NULL);
-	else
-		socket = socket_new(&error, "host", address->host, port);
-	if (socket == NULL) {
-		tell_failed(passage->relay, "", error);
+	passage->server = vmc_spice_connection_stream(
+		&relay->address, passage->tls ? relay->to_server : NULL, &error);
+	if (passage->server == NULL) {
+		tell_failed(relay, "", error);
 		vmc_chardev_disconnect(passage->viewer, false, error->message);
 		return;
 	}
-	passage->server =
-		passage->tls ? vmc_tls_chardev_new(passage->relay->to_server, socket) : socket;
 	vmc_chardev_set_user(passage->server, &server_events, passage);
 }
 
@@ -323,7 +285,7 @@ static void viewer_readable(void *user)
 	if (!passage->linked)
 		read_head(passage);
 	else if (passage->server != NULL)
-		pump(passage->viewer, passage->server);
+		vmc_join_pump(passage->viewer, passage->server);
 }
 
 static void viewer_writable(void *user)
@@ -361,10 +323,14 @@ static gboolean no_link_message(void *data)
 static void passage_new(VmcSpiceRelay *relay, bool tls, int fd)
 {
 	g_autofree char *number = g_strdup_printf("%d", fd);
+	g_autoptr(VmcOpts) opts = vmc_opts_new("relay");
 	g_autoptr(GError) error = NULL;
-	VmcChardev *socket = socket_new(&error, "fd", number, NULL);
+	VmcChardev *socket = NULL;
 	Passage *passage;
 
+	if (vmc_opts_add(opts, "backend", "socket", &error) &&
+	    vmc_opts_add(opts, "fd", number, &error))
+		socket = vmc_chardev_new(opts, &error);
 	if (socket == NULL) {
 		g_debug("a connection to the relay is lost: %s", error->message);
 		close(fd);
@@ -466,17 +432,7 @@ static uint16_t gate_port(const Gate *gate)
 
 static bool make_tls(VmcSpiceRelay *relay, GError **error)
 {
-	const VmcSpiceAddress *address = &relay->address;
-	const VmcTlsTrust trust = {
-		.ca_file = address->ca_file,
-		.ca_pem = address->ca_pem,
-		.host = address->host,
-		.host_subject = address->host_subject,
-		.public_key = address->public_key,
-		.ciphers = address->ciphers,
-	};
-
-	relay->to_server = vmc_tls_client_new(&trust, error);
+	relay->to_server = vmc_spice_connection_tls(&relay->address, error);
 	if (relay->to_server == NULL)
 		return false;
 	relay->to_viewer = vmc_tls_server_new_self_signed(LOOPBACK, &relay->ca, error);

@@ -371,6 +371,7 @@ static gboolean on_timer(gpointer user)
 
 	server->timer = 0;
 	if (server->pid != 0) {
+		g_free(server->failure);
 		server->failure = g_strdup_printf("it did not start in %d s", START_SECONDS);
 		kill_process(server);
 	} else if (!start(server, &error)) {

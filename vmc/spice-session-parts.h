@@ -110,9 +110,6 @@ unsigned vmc_spice_session_delay(const VmcSpiceSession *session, unsigned attemp
 extern const VmcSpiceConnectionEvents vmc_spice_session_main_events;
 VmcSpiceCaps vmc_spice_session_main_caps(void);
 
-/* TLS as `address` wants it, NULL if it has no TLS port, or with `error`. */
-VmcTls *vmc_spice_session_tls(const VmcSpiceAddress *address, GError **error);
-
 /* From now on the session's server is at `address` (copied), with `tls` (taken). */
 void vmc_spice_session_set_address(VmcSpiceSession *session, const VmcSpiceAddress *address,
 				   VmcTls *tls);

@@ -91,20 +91,6 @@ bool vmc_spice_session_turn_to_tls(VmcSpiceSession *session, uint8_t type, bool 
 	return true;
 }
 
-VmcTls *vmc_spice_session_tls(const VmcSpiceAddress *address, GError **error)
-{
-	const VmcTlsTrust trust = {
-		.ca_file = address->ca_file,
-		.ca_pem = address->ca_pem,
-		.host = address->host,
-		.host_subject = address->host_subject,
-		.public_key = address->public_key,
-		.ciphers = address->ciphers,
-	};
-
-	return address->tls_port != 0 ? vmc_tls_client_new(&trust, error) : NULL;
-}
-
 /* ---- Attempts ---- */
 
 unsigned vmc_spice_session_delay(const VmcSpiceSession *session, unsigned attempts)
@@ -335,7 +321,7 @@ static VmcSpiceSession *new_session(const VmcSpiceAddress *address, GError **err
 	self->grave = g_ptr_array_new_with_free_func((GDestroyNotify)vmc_spice_connection_free);
 	self->error = VMC_SPICE_ERROR_GONE;
 	vmc_spice_address_copy(&self->address, address);
-	self->tls = vmc_spice_session_tls(address, &problem);
+	self->tls = vmc_spice_connection_tls(address, &problem);
 	if (problem != NULL) {
 		g_propagate_error(error, g_steal_pointer(&problem));
 		return NULL;

@@ -416,7 +416,7 @@ static void under_failed(void *user, const GError *reason, unsigned again)
 {
 	VmcTlsChardev *self = user;
 
-	self->last = VMC_TLS_ERROR_HANDSHAKE;
+	self->last = VMC_TLS_ERROR_UNREACHED;
 	vmc_chardev_emit_failed(&self->base, g_error_copy(reason), again);
 }
 

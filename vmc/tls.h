@@ -20,6 +20,7 @@ typedef enum VmcTlsError {
 	VMC_TLS_ERROR_UNTRUSTED,   /* the peer's certificate: unknown CA, expired */
 	VMC_TLS_ERROR_NAME,        /* trusted, but of another host, subject or key */
 	VMC_TLS_ERROR_HANDSHAKE,   /* the peer speaks no TLS, or no common version or cipher */
+	VMC_TLS_ERROR_UNREACHED,   /* the device below did not open: not TLS's affair */
 } VmcTlsError;
 
 /* Who a server has to be. Of host, host_subject and public_key the last that is
@@ -61,5 +62,5 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmcTls, vmc_tls_unref)
 VmcChardev *vmc_tls_chardev_new(VmcTls *tls, VmcChardev *under);
 
 /* Of the last failed handshake of a device from vmc_tls_chardev_new(): which
- * kind; HANDSHAKE if there was none. */
+ * kind, or UNREACHED; HANDSHAKE if there was none. */
 VmcTlsError vmc_tls_chardev_error(const VmcChardev *chardev);

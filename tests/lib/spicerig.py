@@ -102,7 +102,7 @@ class Rig:
 
 # Between vscardd and the server's process: numbers as in vmc/spice-control.h.
 SETTING, START, DEVICE, FRONT = range(1, 5)
-FAILED, LISTENING, LOG, OPENED = 9, 8, 10, 11
+FAILED, LISTENING, LOG, OPENED = 8, 7, 9, 10
 
 
 class Library:

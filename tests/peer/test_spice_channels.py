@@ -77,12 +77,15 @@ class Lengths(unittest.TestCase):
             for _ in range(3):
                 with Session(Way(("127.0.0.1", library.port))) as session:
                     channel, reader = library.smartcard(session)
-                    with channel, reader:
-                        self.to_client(reader, channel, 300)
-                        self.to_reader(reader, channel, 300)
-                        reader.send(vscard.pack(vscard.APDU, 0, b"x" * 1000)[:500])
-                        channel.stream.send(b"\x65\0\x20\0\0\0half")
-                        time.sleep(0.1)
+                    with reader:
+                        with channel:
+                            self.to_client(reader, channel, 300)
+                            self.to_reader(reader, channel, 300)
+                            reader.send(vscard.pack(vscard.APDU, 0, b"x" * 1000)[:500])
+                            channel.stream.send(b"\x65\0\x20\0\0\0half")
+                            time.sleep(0.1)
+                        # A reader that leaves first is another case.
+                        reader.wait_closed()
 
     def test_reader_that_hangs_up(self):
         """The library cannot send a smartcard's client away: the process ends, and

@@ -469,6 +469,25 @@ class Migration(SpiceCase):
         probe.silent()
         probe.end()
 
+    def test_never_less_safe(self):
+        """The card's channel alone was over TLS, and the new host has none."""
+        folder = self.enterContext(Folder())
+        here, there = self.access(tls=True), self.access()
+        here.args[-1] += ",tls-channel=smartcard"
+        source = self.server(here, *CARD)
+        target = self.server(there, *CARD, "-incoming", "defer")
+        probe = self.client(source, f"{here.uri()}?tls-port={here.tls_port}"
+                                    f"&ca-file={here.pki.ca}")
+        source.qmp("client_migrate_info", protocol="spice", hostname="127.0.0.1",
+                   port=there.port)
+        self.wait(lambda: "cannot follow the VM to 127.0.0.1: it has no TLS port"
+                  in probe.errors())
+        source.send_to(target, folder)
+        probe.expect(r"closed \d the VM moved to a host where it cannot be followed")
+        types = [c["channel-type"] for c in target.qmp("query-spice").get("channels", [])]
+        self.assertNotIn(8, types)
+        probe.end()
+
     def test_seamless_over_tls(self):
         source, target = self.pair(True, *CARD, tls=True)
         # Both hosts have a CA of their own; the client trusts both.
