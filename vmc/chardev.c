@@ -531,6 +531,13 @@ bool vmc_chardev_is_open(const VmcChardev *chardev)
 	return is_live(chardev) && (chardev->told || chardev->events == NULL);
 }
 
+bool vmc_chardev_is_writable(const VmcChardev *chardev)
+{
+	g_return_val_if_fail(chardev != NULL, false);
+
+	return chardev->state == VMC_CHARDEV_UP && vmc_chardev_is_open(chardev);
+}
+
 size_t vmc_chardev_read(VmcChardev *chardev, uint8_t *data, size_t len)
 {
 	GError *error = NULL;
@@ -559,7 +566,7 @@ VmcWrite vmc_chardev_write(VmcChardev *chardev, VmcSpan bytes)
 
 	g_return_val_if_fail(chardev != NULL, VMC_WRITE_CLOSED);
 
-	if (chardev->state != VMC_CHARDEV_UP || !vmc_chardev_is_open(chardev))
+	if (!vmc_chardev_is_writable(chardev))
 		return VMC_WRITE_CLOSED;
 
 	pending = vmc_chardev_pending(chardev);

@@ -112,6 +112,10 @@ bool vmc_chardev_set_user(VmcChardev *chardev, const VmcChardevEvents *events, v
  * a little before `closed`. Without a user: true if the other side is there. */
 bool vmc_chardev_is_open(const VmcChardev *chardev);
 
+/* True while it is open and output has not broken; what the other side sent
+ * before that may still be there to read. */
+bool vmc_chardev_is_writable(const VmcChardev *chardev);
+
 /* Reads up to `len` (> 0) bytes into `data`; answers how many, 0 when there
  * are none now or the device is closed. An end of stream is the `closed`
  * event, later. */

@@ -100,6 +100,10 @@ void vmc_join_pump(VmcChardev *from, VmcChardev *to)
 	while (result == VMC_WRITE_OK && (n = vmc_chardev_read(from, piece, sizeof(piece))) > 0) {
 		result = vmc_chardev_write(to, vmc_span(piece, n));
 		vmc_wipe(piece, n);
+		/* Neither can be written to: read to the end, or both wait for the
+		 * other's. */
+		if (result == VMC_WRITE_CLOSED && !vmc_chardev_is_writable(from))
+			result = VMC_WRITE_OK;
 	}
 	/* Also if it cannot be written to any more: what it sent last is then
 	 * read before its `closed` comes. */

@@ -13,6 +13,7 @@
 #include "vmc/join.h"
 
 #define MIB ((size_t)1024 * 1024)
+#define UNREAD ((size_t)64 * 1024)
 
 /* a <-> offered, joined with: b <-> with. */
 typedef struct Rig {
@@ -359,6 +360,33 @@ static void test_socket_gone_unread(void **state)
 	vmc_chardev_free(far_end);
 }
 
+/* Both peers leave with bytes of theirs unread: each side breaks when the other's
+ * are written to it, and neither may wait for the other's end. */
+static void test_both_sockets_gone(void **state)
+{
+	VmcChardev *offered, *with;
+	VmcJoin *join;
+	int a[2], b[2];
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, a), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, b), 0);
+	offered = make_socket(a[0]);
+	with = make_socket(b[0]);
+	join = vmc_join_new(offered, with, NULL);
+	run_until(vmc_chardev_is_open(offered) && vmc_chardev_is_open(with), 5);
+	run_for(20);
+	/* More than is read at a time. */
+	assert_int_equal(write(a[1], pattern(UNREAD).data, UNREAD), UNREAD);
+	assert_int_equal(write(b[1], pattern(UNREAD).data, UNREAD), UNREAD);
+	close(a[1]);
+	close(b[1]);
+	run_until(!vmc_chardev_is_open(offered) && !vmc_chardev_is_open(with), 5);
+	vmc_join_free(join);
+	vmc_chardev_free(offered);
+	vmc_chardev_free(with);
+}
+
 /* A socket lives on without a user; its conversation must not. */
 static void test_socket_freed(void **state)
 {
@@ -444,17 +472,12 @@ static void test_free_at_any_time(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_both_ways),
-		cmocka_unit_test(test_mebibyte_each_way),
-		cmocka_unit_test(test_back_pressure),
-		cmocka_unit_test(test_close_and_reopen),
-		cmocka_unit_test(test_close_when_full),
-		cmocka_unit_test(test_offered_is_away),
-		cmocka_unit_test(test_one_side_absent),
-		cmocka_unit_test(test_absent_and_gone),
-		cmocka_unit_test(test_socket_gone_unread),
-		cmocka_unit_test(test_socket_freed),
-		cmocka_unit_test(test_users),
+		cmocka_unit_test(test_both_ways),          cmocka_unit_test(test_mebibyte_each_way),
+		cmocka_unit_test(test_back_pressure),      cmocka_unit_test(test_close_and_reopen),
+		cmocka_unit_test(test_close_when_full),    cmocka_unit_test(test_offered_is_away),
+		cmocka_unit_test(test_one_side_absent),    cmocka_unit_test(test_absent_and_gone),
+		cmocka_unit_test(test_socket_gone_unread), cmocka_unit_test(test_both_sockets_gone),
+		cmocka_unit_test(test_socket_freed),       cmocka_unit_test(test_users),
 		cmocka_unit_test(test_free_at_any_time),
 	};
 
