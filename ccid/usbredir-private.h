@@ -82,7 +82,6 @@ struct CcidUsbredir {
 	GQueue sent; /* the last answers, see usbredir-sent.c */
 	size_t sent_bytes;
 	guint sent_timer;
-	bool again_due; /* the peer is back, and they are about to be sent again */
 };
 
 /* The index of an endpoint in ep_info: usb-redir-protocol.txt. */
@@ -126,18 +125,21 @@ void usbredir_flush(CcidUsbredir *usbredir);
 
 /* ---- usbredir-sent.c ---- */
 
-/* An answer goes out: it is kept for some time. */
+/* An answer goes out: it is kept for some time, one a pipe. */
 void usbredir_sent_keep(CcidUsbredir *usbredir, const UsbredirTransfer *transfer, uint8_t status,
 			VmcSpan data, size_t actual);
 
 /* The peer submits `transfer`, by which it says what answers it has had. */
 void usbredir_sent_obsolete(CcidUsbredir *usbredir, const UsbredirTransfer *transfer);
 
-/* Wipes what is too old to be lost on the way, or all. */
-void usbredir_sent_fade(CcidUsbredir *usbredir);
+/* The peer left: wipes what it cannot have missed. `cut`: it did not leave in
+ * order, and may not have read all. */
+void usbredir_sent_left(CcidUsbredir *usbredir, bool cut);
+
+/* Wipes all. */
 void usbredir_sent_forget(CcidUsbredir *usbredir);
 
-/* Sends once more what is kept. */
+/* Sends once more what is kept from before the peer left. */
 void usbredir_sent_again(CcidUsbredir *usbredir);
 
 /* ---- usbredir-return.c ---- */
@@ -145,9 +147,10 @@ void usbredir_sent_again(CcidUsbredir *usbredir);
 /* Sets the times, for a peer that was never there. */
 void usbredir_return_init(CcidUsbredir *usbredir);
 
-/* The conversation ended in order: all of it is kept for the peer's return, for
- * some seconds; then usbredir_forget_peer() is called. */
-void usbredir_peer_left(CcidUsbredir *usbredir);
+/* The conversation went well and ended: all of it is kept for the peer's return,
+ * for some seconds; then usbredir_forget_peer() is called. `cut`: the peer may
+ * not have read all that was sent. */
+void usbredir_peer_left(CcidUsbredir *usbredir, bool cut);
 
 /* A connection while the peer is AWAY. */
 void usbredir_peer_returns(CcidUsbredir *usbredir);

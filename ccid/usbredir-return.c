@@ -65,15 +65,15 @@ static gboolean on_forget(void *user)
 	return G_SOURCE_REMOVE;
 }
 
-void usbredir_peer_left(CcidUsbredir *usbredir)
+void usbredir_peer_left(CcidUsbredir *usbredir, bool cut)
 {
 	int64_t now = g_get_monotonic_time();
 
 	/* One that was there for a moment and said nothing has no time of its own. */
-	if (!usbredir->silent)
+	if (!usbredir->silent) {
 		usbredir->forget_at = now + (int64_t)usbredir->away_ms * 1000;
-	if (!usbredir->silent)
-		usbredir_sent_fade(usbredir);
+		usbredir_sent_left(usbredir, cut);
+	}
 	usbredir_stop_waiting(usbredir);
 	usbredir->peer = USBREDIR_AWAY;
 	usbredir->silent = true;
@@ -171,7 +171,6 @@ bool usbredir_peer_tells(CcidUsbredir *usbredir)
 		g_info("usbredir: the peer goes on where it left");
 		usbredir->peer = USBREDIR_PRESENT;
 		speak(usbredir);
-		usbredir->again_due = true;
 		usbredir->timer = g_timeout_add(AGAIN_MS, on_again, usbredir);
 		return true;
 	}

@@ -635,7 +635,8 @@ static void on_closed(void *user, const GError *reason)
 
 	g_debug("usbredir: the peer is gone: %s", reason ? reason->message : "");
 	if (may_return(usbredir))
-		usbredir_peer_left(usbredir);
+		usbredir_peer_left(usbredir, !g_error_matches(reason, VMC_CHARDEV_ERROR,
+							      VMC_CHARDEV_ERROR_HANGUP));
 	else
 		usbredir_forget_peer(usbredir);
 	vmc_chardev_pause(usbredir->chardev, false);

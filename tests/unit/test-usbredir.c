@@ -716,6 +716,13 @@ static void leave(Host *host)
 	WAIT_UNTIL(!host->open);
 }
 
+/* As if the peer's process had died. */
+static void cut(Host *host)
+{
+	vmc_chardev_disconnect(host->near, false, "test");
+	WAIT_UNTIL(!host->open);
+}
+
 /* A peer goes in the middle of a command; the next one gets a fresh device. */
 static void test_next_peer(void **state)
 {
@@ -787,21 +794,31 @@ static void test_silent_return(void **state)
 	power_on(host);
 	start_interrupt(host, CCID_ENDPOINT_INTERRUPT, usb_redir_success);
 	check_notify(host, 3);
-	leave(host);
+	cut(host);
+	settle();
 	for (unsigned i = 0; i < 1000; i++)
 		vsc_test_card_set_present(host->card, i % 2);
 	vsc_test_card_set_present(host->card, false);
 	assert_true(host->usbredir->transfers.length <= 1);
 	wait_open(host);
-	check_notify(host, 3);
+	/* The first change while it was away, and what the others came to. */
 	check_notify(host, 2);
+	check_notify(host, 2);
+	for (unsigned i = 0; i < 20; i++)
+		settle();
+	assert_null(take(host, usb_redir_interrupt_packet));
+	/* The last of each bulk pipe came again. */
+	for (unsigned i = 0; i < 2; i++)
+		packet_free(wait_for(host, usb_redir_bulk_packet));
+	/* Nothing of the last moment is left to do so. */
+	g_usleep(60 * 1000);
 	leave(host);
 	wait_open(host);
 	check_works(host);
 }
 
-/* What the peer had not read when it left is sent once more, but for what it
- * has asked again since. */
+/* What the peer may not have read when it was cut off is sent once more, but for
+ * what it has asked again since. */
 static void test_lost_answers(void **state)
 {
 	Host *host = *state;
@@ -812,7 +829,7 @@ static void test_lost_answers(void **state)
 	kept = host->last_id;
 	id = bulk_in(host, CCID_ENDPOINT_IN, 512);
 	packet_free(wait_for(host, usb_redir_bulk_packet));
-	leave(host);
+	cut(host);
 	wait_open(host);
 	/* The id of the last answer, for a transfer that has none yet. */
 	host->last_id = id - 1;
@@ -823,12 +840,18 @@ static void test_lost_answers(void **state)
 	usbredirparser_send_cancel_data_packet(host->parser, id);
 	usbredirparser_do_write(host->parser);
 	check_packet(host, usb_redir_bulk_packet, id, usb_redir_cancelled, CCID_ENDPOINT_IN);
-	/* Kept, but not for ever, and no more than so much. */
+	/* Kept, but not for ever, and the last of each pipe: of the two bulk ones,
+	 * the interrupt and the control one. */
 	for (unsigned i = 0; i < 100; i++) {
 		check_works(host);
-		assert_true(host->usbredir->sent.length <= 32);
+		assert_true(host->usbredir->sent.length <= 4);
 	}
 	assert_int_not_equal(host->usbredir->sent_timer, 0);
+	/* Who leaves in order has read all, but for the last moment. */
+	g_usleep(60 * 1000);
+	leave(host);
+	settle();
+	assert_int_equal(host->usbredir->sent.length, 0);
 }
 
 /* Nobody comes back: the card loses its power, and who goes on later is wrong. */
