@@ -7,10 +7,9 @@
 
 #pragma once
 
-#include "vmc/span.h"
+#include "vscard/card.h" /* VSC_ATR_MAX */
 
 #define VSC_ATR_MIN 2u  /* TS and T0 */
-#define VSC_ATR_MAX 33u /* TS and at most 32 characters, 8.2.1 */
 
 typedef struct VscAtr {
 	bool t0, t1;        /* protocols offered; T=0 alone if no TD says else (8.2.3) */

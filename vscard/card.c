@@ -7,6 +7,8 @@
 
 #include "vscard/card.h"
 
+#include <string.h>
+
 const char *vsc_outcome_name(VscOutcome outcome)
 {
 	switch (outcome) {
@@ -40,9 +42,17 @@ void vsc_card_init(VscCard *card, const VscCardClass *class, const char *name)
 	*card = (VscCard){ .class = class, .name = g_strdup(name) };
 }
 
+static void info_clear(VscReaderInfo *info)
+{
+	g_clear_pointer(&info->vendor, g_free);
+	g_clear_pointer(&info->type, g_free);
+	g_clear_pointer(&info->serial, g_free);
+}
+
 void vsc_card_finish(VscCard *card)
 {
 	g_clear_pointer(&card->name, g_free);
+	info_clear(&card->info);
 	card->events = NULL;
 }
 
@@ -59,6 +69,27 @@ const char *vsc_card_name(const VscCard *card)
 	g_return_val_if_fail(card != NULL, NULL);
 
 	return card->name;
+}
+
+const VscReaderInfo *vsc_card_info(const VscCard *card)
+{
+	g_return_val_if_fail(card != NULL, NULL);
+
+	return &card->info;
+}
+
+VmcSpan vsc_card_atr(const VscCard *card)
+{
+	g_return_val_if_fail(card != NULL, vmc_span(NULL, 0));
+
+	return vmc_span(card->atr, card->atr_len);
+}
+
+VscExchange vsc_card_exchange(const VscCard *card)
+{
+	g_return_val_if_fail(card != NULL, VSC_EXCHANGE_APDU);
+
+	return card->exchange;
 }
 
 bool vsc_card_present(const VscCard *card)
@@ -110,6 +141,40 @@ void vsc_card_free(VscCard *card)
 		card->class->free(card);
 }
 
+static bool info_equal(const VscReaderInfo *one, const VscReaderInfo *other)
+{
+	return g_strcmp0(one->vendor, other->vendor) == 0 &&
+	       g_strcmp0(one->type, other->type) == 0 &&
+	       g_strcmp0(one->serial, other->serial) == 0;
+}
+
+void vsc_card_describe(VscCard *card, const char *name, const VscReaderInfo *info)
+{
+	VscReaderInfo copy = {
+		.vendor = g_strdup(info->vendor),
+		.type = g_strdup(info->type),
+		.serial = g_strdup(info->serial),
+	};
+	bool news = !info_equal(&card->info, info);
+
+	info_clear(&card->info);
+	card->info = copy;
+	if (name != NULL && strcmp(name, card->name) != 0) {
+		g_free(card->name);
+		card->name = g_strdup(name);
+		news = true;
+	}
+	if (news && card->events != NULL && card->events->described != NULL)
+		card->events->described(card->user);
+}
+
+void vsc_card_set_atr(VscCard *card, VmcSpan atr)
+{
+	card->atr_len = atr.len <= VSC_ATR_MAX ? atr.len : 0;
+	if (card->atr_len > 0)
+		memcpy(card->atr, atr.data, card->atr_len);
+}
+
 void vsc_card_emit_inserted(VscCard *card)
 {
 	if (card->present)
@@ -124,6 +189,7 @@ void vsc_card_emit_removed(VscCard *card)
 	if (!card->present)
 		return;
 	card->present = false;
+	card->atr_len = 0;
 	if (card->events != NULL && card->events->removed != NULL)
 		card->events->removed(card->user);
 }

@@ -40,6 +40,24 @@ typedef enum VscOutcome {
 /* "no card", ... : for messages. */
 const char *vsc_outcome_name(VscOutcome outcome);
 
+/* What a card takes as a command. */
+typedef enum VscExchange {
+	VSC_EXCHANGE_APDU, /* whole APDUs, whatever the card itself speaks */
+	VSC_EXCHANGE_T0,   /* T=0 TPDUs: 61xx, 6Cxx and GET RESPONSE are the user's (ISO/IEC
+			    * 7816-3, 12.2) */
+} VscExchange;
+
+/* The longest ATR: TS and at most 32 characters (ISO/IEC 7816-3, 8.2.1). */
+#define VSC_ATR_MAX 33u
+
+/* What is known of the reader that the card is in; each NULL if nothing is.
+ * UTF-8, as PC/SC's attributes of these names have it (PC/SC part 3, 3.1.1). */
+typedef struct VscReaderInfo {
+	char *vendor; /* Vendor-Name */
+	char *type;   /* Vendor-IFD-Type: the product */
+	char *serial; /* Vendor-IFD-Serial-No */
+} VscReaderInfo;
+
 /* What a card tells its one user. None of these comes from within a call of
  * vsc_card_…() by that user, but later, from the main loop. */
 typedef struct VscCardEvents {
@@ -52,6 +70,8 @@ typedef struct VscCardEvents {
 	void (*answered)(void *user, VscToken token, VscOutcome outcome, VmcSpan data);
 	/* The card still works on `token`; may come any number of times. */
 	void (*working)(void *user, VscToken token);
+	/* vsc_card_name() or vsc_card_info() say something else now. May be NULL. */
+	void (*described)(void *user);
 } VscCardEvents;
 
 /* The longest command APDU: extended case 4, 4 + 3 + 65,535 + 2 bytes, and
@@ -67,8 +87,19 @@ void vsc_card_set_user(VscCard *card, const VscCardEvents *events, void *user);
 /* The slot's name for people, UTF-8, owned by the card. */
 const char *vsc_card_name(const VscCard *card);
 
+/* What is known of its reader; owned by the card, valid until `described`. */
+const VscReaderInfo *vsc_card_info(const VscCard *card);
+
 /* Is a card in the slot as far as is known now? */
 bool vsc_card_present(const VscCard *card);
+
+/* The ATR of the card that is there, for kinds of card that know it without
+ * being powered on; else, and with no card, empty. Valid until the next event
+ * or request. */
+VmcSpan vsc_card_atr(const VscCard *card);
+
+/* What it takes as commands, from the OK of a power on or reset to the next. */
+VscExchange vsc_card_exchange(const VscCard *card);
 
 /* Cold reset and activation (ISO/IEC 7816-3, 6.2): OK brings the ATR. */
 void vsc_card_power_on(VscCard *card, VscToken token);
@@ -111,7 +142,11 @@ struct VscCard {
 	const VscCardEvents *events;
 	void *user;
 	char *name;
+	VscReaderInfo info;
 	bool present;
+	uint8_t atr[VSC_ATR_MAX]; /* of the card that is there; set before it is emitted */
+	size_t atr_len;           /* 0: not known */
+	VscExchange exchange;     /* set before the OK of power on and reset */
 };
 
 /* Sets up the common part; `name` is copied. */
@@ -119,6 +154,14 @@ void vsc_card_init(VscCard *card, const VscCardClass *class, const char *name);
 
 /* Releases what vsc_card_init() made; not the card itself. */
 void vsc_card_finish(VscCard *card);
+
+/* Keeps what is known of the reader (copied; `name` NULL: as it was) and tells
+ * the user if it is news. */
+void vsc_card_describe(VscCard *card, const char *name, const VscReaderInfo *info);
+
+/* Keeps the ATR for vsc_card_atr(); one that is longer than VSC_ATR_MAX, or
+ * empty, is none. A removal forgets it. */
+void vsc_card_set_atr(VscCard *card, VmcSpan atr);
 
 /* Keep `present` and tell the user; nothing happens if nothing changed. */
 void vsc_card_emit_inserted(VscCard *card);
