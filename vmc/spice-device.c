@@ -35,6 +35,11 @@
  * front end went away over it, as it should. */
 #define AGENT_AGAIN_MS 500u
 
+/* A port's conversation ends before it is known whether the front end went away,
+ * which a client may stay for, or hung up on the client. The word is on its
+ * way when the end is there; a busy machine may take this long for it. */
+#define FRONT_WORD_MS 1000u
+
 /* What was handed to the library of the present message. */
 typedef struct Framing {
 	uint8_t header[HEADER_SIZE];
@@ -54,6 +59,7 @@ struct VmcSpiceDevice {
 	bool registered;
 	bool once;   /* was registered before */
 	bool front;  /* its front end is there */
+	bool open;   /* a port: its client was told so */
 	bool client; /* and so is a client */
 	int fd;      /* the conversation; -1: none */
 	SpiceWatch *watch;
@@ -108,6 +114,20 @@ static void close_conversation(VmcSpiceDevice *device)
 	device->wanted = 0;
 }
 
+static bool is_port(const VmcSpiceDevice *device)
+{
+	return strcmp(device->sin.subtype, PORT) == 0;
+}
+
+static void tell_port(VmcSpiceDevice *device, bool open)
+{
+	if (device->open == open)
+		return;
+	device->open = open;
+	spice_server_port_event(&device->sin,
+				open ? SPICE_PORT_EVENT_OPENED : SPICE_PORT_EVENT_CLOSED);
+}
+
 /* vscardd hung up. The library has no way to send one channel's client away
  * but to take the device from it. */
 static gboolean end_client(gpointer user)
@@ -124,12 +144,23 @@ static gboolean end_client(gpointer user)
 	return G_SOURCE_REMOVE;
 }
 
+static gboolean end_port(gpointer user)
+{
+	VmcSpiceDevice *device = user;
+
+	device->ending = 0;
+	close_conversation(device);
+	tell_port(device, false);
+	device->ending = g_timeout_add(FRONT_WORD_MS, end_client, device);
+	return G_SOURCE_REMOVE;
+}
+
 static void hung_up(VmcSpiceDevice *device)
 {
 	want(device, SPICE_WATCH_EVENT_READ | SPICE_WATCH_EVENT_WRITE, false);
 	/* Not now: the library is in the midst of a call to us. */
 	if (device->ending == 0)
-		device->ending = g_idle_add(end_client, device);
+		device->ending = g_idle_add(is_port(device) ? end_port : end_client, device);
 }
 
 static void on_watch(int fd, int event, void *user)
@@ -191,6 +222,9 @@ static void on_state(SpiceCharDeviceInstance *sin, int connected)
 	close_conversation(device);
 	if (!device->registered)
 		return;
+	/* Should it have been closed to this one, it is not to the next. */
+	if (is_port(device) && device->front)
+		tell_port(device, true);
 	/* What the client left half written or half read ends now, not in the
 	 * next one's conversation. */
 	if (strcmp(device->sin.subtype, VDAGENT) != 0) {
@@ -398,11 +432,6 @@ static const SpiceCharDeviceInterface interface = {
 	.flags = SPICE_CHAR_DEVICE_NOTIFY_WRITABLE,
 };
 
-static bool is_port(const VmcSpiceDevice *device)
-{
-	return strcmp(device->sin.subtype, PORT) == 0;
-}
-
 static void register_device(VmcSpiceDevice *device)
 {
 	if (device->registered)
@@ -416,7 +445,7 @@ static void register_device(VmcSpiceDevice *device)
 	device->once = true;
 	debug_line(device, 1, "registered");
 	if (is_port(device) && device->front)
-		spice_server_port_event(&device->sin, SPICE_PORT_EVENT_OPENED);
+		tell_port(device, true);
 }
 
 static void unregister_device(VmcSpiceDevice *device)
@@ -424,6 +453,7 @@ static void unregister_device(VmcSpiceDevice *device)
 	if (!device->registered)
 		return;
 	device->registered = false;
+	device->open = false;
 	spice_server_remove_interface(&device->sin.base);
 	close_conversation(device);
 	debug_line(device, 1, "no longer registered");
@@ -466,9 +496,8 @@ static void set_port_open(VmcSpiceDevice *device, bool open)
 {
 	if (!device->registered)
 		return;
-	spice_server_port_event(&device->sin,
-				open ? SPICE_PORT_EVENT_OPENED : SPICE_PORT_EVENT_CLOSED);
 	close_conversation(device);
+	tell_port(device, open);
 	if (open && device->client)
 		open_conversation(device);
 }

@@ -121,10 +121,10 @@ class LifeScript(CardScript):
 
     def seen(self, event, act):
         """Does `act`, which the guest sees as the card being removed or inserted."""
-        waiting = self.guest.spawn(f"echo ready; pcsc-tool wait {event} 20")
+        waiting = self.guest.spawn(f"echo ready; pcsc-tool wait {event} 45")
         waiting.read_until("ready")
         act()
-        done = waiting.wait(30)
+        done = waiting.wait(90)
         self.assertEqual(done.status, 0, f"not {event}: {done.text}")
 
     def works(self):

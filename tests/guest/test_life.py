@@ -26,10 +26,10 @@ class Life(unittest.TestCase):
         cls.appliance = cls.enterClassContext(Appliance())
         cls.guest.attach_usbredir("reader", cls.appliance.usb())
         cls.guest.run("start-pcscd", check=True)
-        cls.guest.run("pcsc-tool wait reader 20", check=True)
+        cls.guest.run("pcsc-tool wait reader 45", check=True)
 
     def tearDown(self):
-        self.guest.run("pcsc-tool wait removed 20", check=True)
+        self.guest.run("pcsc-tool wait removed 45", check=True)
 
     def lend(self, **more):
         return Program("vscclient",
@@ -41,43 +41,43 @@ class Life(unittest.TestCase):
     def test_commands_of_the_client(self):
         client = self.lend(stdin=subprocess.PIPE)
         self.addCleanup(client.kill)
-        self.guest.run("pcsc-tool wait inserted 20", check=True)
+        self.guest.run("pcsc-tool wait inserted 45", check=True)
         for command, event in [(b"remove\n", "removed"), (b"insert\n", "inserted")] * 3:
-            waiting = self.guest.spawn(f"echo ready; pcsc-tool wait {event} 20")
+            waiting = self.guest.spawn(f"echo ready; pcsc-tool wait {event} 45")
             waiting.read_until("ready")
             client.say(command)
-            self.assertEqual(waiting.wait(30).status, 0, event)
+            self.assertEqual(waiting.wait(90).status, 0, event)
         client.say(b"exit\n")
         self.assertEqual(client.wait(), 0)
 
     def test_killed_client_and_a_new_one(self):
         for _ in range(2):
             client = self.lend()
-            self.guest.run("pcsc-tool wait inserted 20", check=True)
-            waiting = self.guest.spawn("echo ready; pcsc-tool wait removed 20; date +%s.%N")
+            self.guest.run("pcsc-tool wait inserted 45", check=True)
+            waiting = self.guest.spawn("echo ready; pcsc-tool wait removed 45; date +%s.%N")
             waiting.read_until("ready")
             began = time.monotonic()
             client.kill()
-            self.assertEqual(waiting.wait(30).status, 0)
+            self.assertEqual(waiting.wait(90).status, 0)
             self.assertLess(time.monotonic() - began, 1.0, "a removal within a second")
 
     def test_pending_command_ends_when_the_client_is_killed(self):
         client = self.echo_card()
-        self.guest.run("pcsc-tool wait inserted 20", check=True)
+        self.guest.run("pcsc-tool wait inserted 45", check=True)
         pending = self.guest.spawn(f"echo ready; pcsc-tool apdu {SLEEP.format(600)}")
         pending.read_until("ready")
         time.sleep(1.5)
         self.assertTrue(pending.running)
         began = time.monotonic()
         client.kill()
-        done = pending.wait(30)
+        done = pending.wait(90)
         self.assertEqual(done.status, 1, done.text)
         self.assertRegex(done.text, "SCARD_[EW]_")
         self.assertLess(time.monotonic() - began, 2.0)
 
     def test_a_command_of_thirty_seconds(self):
         with self.echo_card():
-            self.guest.run("pcsc-tool wait inserted 20", check=True)
+            self.guest.run("pcsc-tool wait inserted 45", check=True)
             began = time.monotonic()
             done = self.guest.run(f"pcsc-tool apdu {SLEEP.format(300)} 00EC000004", timeout=90)
             self.assertGreater(time.monotonic() - began, 30)
@@ -95,11 +95,11 @@ class Identity(unittest.TestCase):
                 "-chardev", f"socket,id=usb0,path={folder / 'usb'},server,nowait",
                 "-device", "usbredir,chardev=usb0", "-device", "usb-ccid" + words]):
             guest.attach_usbredir("reader", folder / "usb")
-            guest.run("pcsc-tool wait reader 30", check=True)
+            guest.run("pcsc-tool wait reader 45", check=True)
             found = guest.run("file=$(grep -l 0b /sys/bus/usb/devices/*/bInterfaceClass); "
                               "cd $(readlink -f ${file%/*})/..; cat idVendor idProduct serial").text.split("\n")
             guest.detach("reader")
-            guest.run("pcsc-tool wait no-reader 30", check=True)
+            guest.run("pcsc-tool wait no-reader 45", check=True)
         return found[:3]
 
     def test_default_and_given(self):
@@ -127,9 +127,9 @@ class Restart(unittest.TestCase):
         for _ in range(2):
             with Appliance(readers=0, extra=described), \
                  Program("tests/peer/echo-client", f"path={card}"):
-                guest.run("pcsc-tool wait inserted 30", check=True)
+                guest.run("pcsc-tool wait inserted 45", check=True)
                 guest.run("pcsc-tool echo --count 3 --response-size 100", check=True)
-            guest.run("pcsc-tool wait no-reader 30", check=True)
+            guest.run("pcsc-tool wait no-reader 45", check=True)
 
 
 def data_of(output):

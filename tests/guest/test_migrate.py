@@ -104,7 +104,7 @@ class Migration(Watched, unittest.TestCase):
         guest = self.enterContext(Guest(controllers=[bus], qemu_args=[
             "-chardev", f"socket,id=usb0,path={self.appliance.usb()}",
             "-device", f"usb-redir,chardev=usb0,bus={bus}.0"]))
-        guest.run("start-pcscd; pcsc-tool wait inserted 30", check=True)
+        guest.run("start-pcscd; pcsc-tool wait inserted 45", check=True)
         return guest
 
     def check_works(self, guest):
@@ -133,7 +133,7 @@ class Migration(Watched, unittest.TestCase):
         self.assertNotIn("failed", self.finish(moved))
         self.check_nothing_went(moved)
         self.client.end()
-        moved.run("pcsc-tool wait removed 20", check=True)
+        moved.run("pcsc-tool wait removed 45", check=True)
 
 
 class SpiceMigration(Watched, unittest.TestCase):
@@ -151,7 +151,7 @@ class SpiceMigration(Watched, unittest.TestCase):
         guest = self.enterContext(Guest(controllers=["uhci"], qemu_args=self.args(here)))
         client = Program("tests/peer/echo-client", here.uri(), "t0")
         self.addCleanup(client.kill)
-        guest.run("start-pcscd; pcsc-tool wait inserted 30", check=True)
+        guest.run("start-pcscd; pcsc-tool wait inserted 45", check=True)
         self.watch(guest)
         self.start_session(guest, between="-")
         wire = self.enterContext(Folder()) / "migrate"

@@ -20,7 +20,7 @@ class Lent(unittest.TestCase):
         cls.guest = cls.enterClassContext(Guest())
         cls.lend()
         cls.guest.run("start-pcscd", check=True)
-        cls.guest.run("pcsc-tool wait inserted 20", check=True)
+        cls.guest.run("pcsc-tool wait inserted 45", check=True)
 
 
 class OverUsbredir(CardScript, Lent):

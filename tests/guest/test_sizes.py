@@ -29,7 +29,7 @@ class Sizes:
         cls.enterClassContext(Program("tests/peer/echo-client", f"path={appliance.card()}"))
         cls.guest.attach_usbredir("reader", appliance.usb(), bus=f"{cls.controller}.0")
         cls.guest.run("start-pcscd", check=True)
-        cls.guest.run("pcsc-tool wait inserted 20", check=True)
+        cls.guest.run("pcsc-tool wait inserted 45", check=True)
 
     def echo(self, sizes, option):
         script = "\n".join(f"pcsc-tool echo -p T1 --count 2 {option} {size} || "
@@ -60,7 +60,7 @@ class Qemus:
         cls.guest.add_passthru_card("card", path)
         cls.enterClassContext(Program("tests/peer/echo-client", f"path={path}"))
         cls.guest.run("start-pcscd", check=True)
-        cls.guest.run("pcsc-tool wait inserted 20", check=True)
+        cls.guest.run("pcsc-tool wait inserted 45", check=True)
 
     def test_short_apdus(self):
         # T=0 does not tell a command without Le from one with it, so the echo

@@ -79,7 +79,7 @@ class Cell(LifeScript):
         cls.guest.run("pidof pcscd || start-pcscd --quiet", check=True)
         cls.lend()
         cls.addClassCleanup(cls.leave)
-        done = cls.guest.run("pcsc-tool wait inserted 20")
+        done = cls.guest.run("pcsc-tool wait inserted 45")
         if done.status != 0:
             raise AssertionError(f"no card: {done.text}\n{cls.said()}")
 
@@ -87,7 +87,7 @@ class Cell(LifeScript):
     def leave(cls):
         """Nothing of this cell is left in the guest for the next."""
         cls.end_client()
-        cls.guest.run("pcsc-tool wait removed 20", check=True)
+        cls.guest.run("pcsc-tool wait removed 45", check=True)
 
     @classmethod
     def end_client(cls):
@@ -119,7 +119,7 @@ class OnVscardd:
     @classmethod
     def unplug(cls):
         cls.guest.detach("reader")
-        cls.guest.run("pcsc-tool wait no-reader 20", check=True)
+        cls.guest.run("pcsc-tool wait no-reader 45", check=True)
 
 
 class OnQemu:
@@ -324,7 +324,7 @@ class QemuUsbredir(ByVscclient, OnQemu, Cell, unittest.TestCase):
     @classmethod
     def leave(cls):
         cls.end_client()
-        cls.guest.run("pcsc-tool wait no-reader 20", check=True)
+        cls.guest.run("pcsc-tool wait no-reader 45", check=True)
 
 
 class QemuBesideViewer(BesideViewer, OnQemu, Cell, unittest.TestCase):
@@ -354,22 +354,22 @@ class TwoClients:
         args = self.database.client_args(self.access.uri())
         first = Lender(*args)
         self.addCleanup(first.kill)
-        self.guest.run("pcsc-tool wait inserted 20", check=True)
-        waiting = self.guest.spawn("echo ready; pcsc-tool wait removed 20")
+        self.guest.run("pcsc-tool wait inserted 45", check=True)
+        waiting = self.guest.spawn("echo ready; pcsc-tool wait removed 45")
         waiting.read_until("ready")
         second = spicy(display(), self.access.viewer_uri(),
                        *card_options(self.database.nssdb, CERTS))
         self.addCleanup(second.kill)
-        self.assertEqual(waiting.wait(30).status, 0)
-        self.guest.run("pcsc-tool wait inserted 20", check=True)
+        self.assertEqual(waiting.wait(90).status, 0)
+        self.guest.run("pcsc-tool wait inserted 45", check=True)
         self.assertEqual(first.wait(), CONNECTION_LOST)
         self.assertIn("another client took the session over", first.errors())
         third = Lender(*args)
         self.addCleanup(third.kill)
         third.wait_said("the host took reader")
-        self.guest.run("pcsc-tool wait inserted 20; opensc-tool --atr", check=True)
+        self.guest.run("pcsc-tool wait inserted 45; opensc-tool --atr", check=True)
         third.end()
-        self.guest.run("pcsc-tool wait removed 20", check=True)
+        self.guest.run("pcsc-tool wait removed 45", check=True)
 
 
 class QemuTwoClients(TwoClients, OnQemu, unittest.TestCase):
@@ -396,7 +396,7 @@ class Echo:
     def lend(self):
         client = Program("tests/peer/echo-client", self.access.uri())
         self.addCleanup(client.kill)
-        self.guest.run("pcsc-tool wait inserted 20", check=True)
+        self.guest.run("pcsc-tool wait inserted 45", check=True)
         return client
 
     def test_sizes(self):
@@ -408,7 +408,7 @@ class Echo:
         done = self.guest.run(script, timeout=120)
         self.assertEqual(done.status, 0, done.text)
         client.end()
-        self.guest.run("pcsc-tool wait removed 20", check=True)
+        self.guest.run("pcsc-tool wait removed 45", check=True)
 
 
 class QemuEcho(Echo, OnQemu, unittest.TestCase):
@@ -429,10 +429,10 @@ class VscarddEcho(Echo, OnVscardd, unittest.TestCase):
             time.sleep(1.5)
             self.assertTrue(pending.running)
             client.kill()
-            done = pending.wait(20)
+            done = pending.wait(90)
             self.assertEqual(done.status, 1, done.text)
             self.assertRegex(done.text, "SCARD_[EW]_")
-            self.guest.run("pcsc-tool wait removed 20", check=True)
+            self.guest.run("pcsc-tool wait removed 45", check=True)
 
 
 del Cell, LifeScript  # they are no cases by themselves

@@ -495,7 +495,12 @@ static void hear_working(void *user, VscToken token)
 	g_string_append_printf(heard, "%u:working ", token);
 }
 
-static const VscCardEvents hear = { hear_inserted, hear_removed, hear_answered, hear_working };
+static const VscCardEvents hear = {
+	.inserted = hear_inserted,
+	.removed = hear_removed,
+	.answered = hear_answered,
+	.working = hear_working,
+};
 
 static void assert_heard(const char *words)
 {
