@@ -54,6 +54,20 @@ FILES = [
     "usr/bin/lsusb",
 ]
 
+# Python with pyscard, an archive of its own: it is three times as large as all
+# the rest, and few tests want it.
+PYTHON_PACKAGES = [
+    "libpython3.11-minimal",
+    "libpython3.11-stdlib",
+    "python3.11-minimal",
+    "python3-pyscard",
+]
+PYTHON_FILES = [
+    "usr/bin/python3.11",
+    "usr/lib/python3.11/",
+    "usr/lib/python3/dist-packages/smartcard/",
+]
+
 # Libraries that programs open by name at run time, so that no ELF header
 # speaks of them.
 DLOPENED = [

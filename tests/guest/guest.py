@@ -98,10 +98,12 @@ class Guest:
     serial_log    where to keep the console's output; default: nowhere after
                   stop()
     env           what QEMU's environment has besides ours
+    python        with python3.11 and pyscard; give it more memory, too
     """
 
     def __init__(self, *, memory="256M", controllers=tuple(CONTROLLERS),
-                 qemu_args=(), folder=None, serial_log=None, env=None):
+                 qemu_args=(), folder=None, serial_log=None, env=None,
+                 python=False):
         self.memory = memory
         self.controllers = controllers
         self.qemu_args = list(qemu_args)
@@ -109,6 +111,7 @@ class Guest:
         self.directory = None       # for sockets and logs, while it runs
         self._serial_log = serial_log
         self._env = env or {}
+        self._initramfs = "initramfs-python" if python else "initramfs"
         self._process = None
         self._agent = None
         self._qmp = None
@@ -134,7 +137,7 @@ class Guest:
         """Answer QEMU's command line."""
         line = ["qemu-system-x86_64", *MACHINE, "-m", self.memory,
                 "-kernel", f"{self.folder}/vmlinux",
-                "-initrd", f"{self.folder}/initramfs",
+                "-initrd", f"{self.folder}/{self._initramfs}",
                 "-append", KERNEL_OPTIONS,
                 "-serial", f"file:{self.serial_log}",
                 "-chardev", f"socket,id=qmp,fd={qmp_fd}",

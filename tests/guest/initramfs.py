@@ -182,19 +182,24 @@ class Archive:
         self.file.write(data + bytes(-len(data) % 4))
 
 
-def write(tree, path):
-    """Write the tree as an initramfs to path."""
+def write(trees, path):
+    """Write the folders, which have no file in common, as one initramfs to path."""
     with open(path, "wb") as file:
         archive = Archive(file)
-        for item in sorted(pathlib.Path(tree).rglob("*")):
-            name = str(item.relative_to(tree))
-            if item.is_symlink():
-                archive.entry(name, stat.S_IFLNK | 0o777,
-                              os.readlink(item).encode())
-            elif item.is_dir():
-                archive.entry(name, stat.S_IFDIR | 0o755)
-            else:
-                mode = 0o755 if item.stat().st_mode & 0o100 else 0o644
-                archive.entry(name, stat.S_IFREG | mode, item.read_bytes())
+        for tree in trees:
+            add_tree(archive, pathlib.Path(tree))
         archive.entry("dev/console", stat.S_IFCHR | 0o600, device=(5, 1))
         archive.entry("TRAILER!!!", 0)
+
+
+def add_tree(archive, tree):
+    """Write all that is in the folder tree to the archive."""
+    for item in sorted(tree.rglob("*")):
+        name = str(item.relative_to(tree))
+        if item.is_symlink():
+            archive.entry(name, stat.S_IFLNK | 0o777, os.readlink(item).encode())
+        elif item.is_dir():
+            archive.entry(name, stat.S_IFDIR | 0o755)
+        else:
+            mode = 0o755 if item.stat().st_mode & 0o100 else 0o644
+            archive.entry(name, stat.S_IFREG | mode, item.read_bytes())
