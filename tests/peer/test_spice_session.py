@@ -123,6 +123,26 @@ class Streams(SessionCase):
         probe.silent()
         probe.end()
 
+    def test_user_that_only_writes(self):
+        """Who does not read what comes is heard all the same, and all that came
+        is there when it reads."""
+        _, probe, _, channel = self.begin("port=a", PORT)
+        probe.tell("pause")
+        for at in range(30):
+            channel.send(DATA, bytes([at]) * 10000)
+        probe.tell("send 01")
+        self.assertEqual(channel.expect(DATA), b"\x01")
+        size = 3000000
+        probe.tell(f"fill {size}")
+        got = 0
+        while got < size:
+            got += len(channel.expect(DATA))
+        probe.expect("filled")
+        probe.silent()
+        probe.tell("go")
+        probe.expect_data("".join(f"{at:02x}" * 10000 for at in range(30)))
+        probe.end()
+
     def test_port_closes_and_opens(self):
         _, probe, _, channel = self.begin("port=a", PORT)
         channel.send(DATA, b"one")
