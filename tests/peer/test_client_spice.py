@@ -153,7 +153,7 @@ class Channels(SpiceCase):
         self.qemu(*SMARTCARD)
         for args in ((), ("--channel", "smartcard")):
             said = self.lends(*args, self.uri)
-            self.assertIn(f"connected to {self.uri}", said)
+            self.assertIn(f"connected to {self.uri}, smartcard\n", said)
             self.assertEqual(said.count(TOOK), 1)
 
     def test_unix(self):
@@ -171,8 +171,9 @@ class Channels(SpiceCase):
     def test_port(self):
         """The port of the known name is found without being asked for."""
         self.qemu(*port("org.vscard.ccid.0"))
-        self.lends(self.uri)
-        self.lends("--channel", "port", self.uri)
+        for args in ((), ("--channel", "port")):
+            self.assertIn(f"connected to {self.uri}, port org.vscard.ccid.0\n",
+                          self.lends(*args, self.uri))
 
     def test_port_name(self):
         self.qemu(*port("a.b"))
