@@ -260,6 +260,16 @@ class Ends(SessionCase):
         probe.expect_data(b"alive".hex())
         probe.end()
 
+    def test_port_renamed(self):
+        """One that was found and is another now is gone."""
+        server, probe, _, channel = self.begin("port=a", PORT, 1)
+        channel.port_init("b")
+        probe.expect(f"closed {PROTOCOL} the server gave the port another name")
+        channel.stream.wait_closed()
+        server.accept(PORT).port_init("a")
+        probe.expect("opened")
+        probe.end()
+
     def test_disconnecting(self):
         _, probe, main, _ = self.begin("smartcard", SMARTCARD)
         main.send(spice.DISCONNECTING, struct.pack("<QI", 0, spice.OK))
