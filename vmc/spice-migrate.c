@@ -246,7 +246,9 @@ static bool read_destination(const VmcSpiceSession *session, VmcSpan body, bool 
 	g_clear_pointer(&address->path, g_free);
 	g_free(address->host);
 	address->host = g_strndup((const char *)to.host.data, to.host.len);
-	address->port = to.port == NO_PORT ? 0 : to.port;
+	/* Who is to be reached over TLS only is so everywhere. */
+	if (session->address.port != 0 || session->address.path != NULL)
+		address->port = to.port == NO_PORT ? 0 : to.port;
 	address->tls_port = to.tls_port == NO_PORT ? 0 : to.tls_port;
 	if (to.cert_subject.len > 0) {
 		g_free(address->host_subject);
