@@ -438,7 +438,7 @@ static void migrate_end(VmcSpiceSession *session)
 	VmcSpiceMigration *self = session->migration;
 	Move *move = move_of(self, NULL);
 
-	if (self == NULL || !self->answered || self->ended)
+	if (self == NULL || !self->answered || self->ended || move->moved)
 		return;
 	if (!vmc_spice_connection_is_up(move->connection)) {
 		vmc_spice_session_set_address(session, &self->address, g_steal_pointer(&self->tls));

@@ -392,6 +392,22 @@ class Migrations(SessionCase):
         self.assertEqual(new_channel.expect(DATA), b"\x03")
         probe.end()
 
+    def test_end_after_move(self):
+        """A main channel that has moved is there, whatever it is told then."""
+        probe, main, channel, new_main, new_channel = self.follow(True)
+        main.send(MIGRATE, NEED_FLUSH_AND_DATA)
+        main.expect(FLUSH_MARK)
+        main.send(MIGRATE_DATA, b"the main state")
+        new_main.expect(TO_MIGRATE_DATA)
+        new_main.send(MIGRATE_END)
+        channel.send(MIGRATE, NEED_FLUSH_AND_DATA)
+        channel.expect(FLUSH_MARK)
+        channel.send(MIGRATE_DATA, b"the state")
+        self.assertEqual(new_channel.expect(TO_MIGRATE_DATA), b"the state")
+        new_channel.send(DATA, b"on")
+        probe.expect_data(b"on".hex())
+        probe.end()
+
     def test_cancel(self):
         probe, main, channel, new_main, new_channel = self.follow(True)
         main.send(MIGRATE_CANCEL)
