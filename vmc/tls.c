@@ -424,13 +424,20 @@ static bool set_key(VmcTls *tls, const char *text, GError **error)
 	return false;
 }
 
+/* A server that shows no certificate is nobody, and what is not encrypted is no
+ * TLS: no list has those ciphers. */
 static bool set_ciphers(VmcTls *tls, const char *ciphers, GError **error)
 {
-	if (ciphers == NULL || SSL_CTX_set_cipher_list(tls->ctx, ciphers))
+	g_autofree char *safe = NULL;
+
+	if (ciphers == NULL)
+		return true;
+	safe = g_strdup_printf("%s:!aNULL:!eNULL", ciphers);
+	if (SSL_CTX_set_cipher_list(tls->ctx, safe))
 		return true;
 	set_credentials_error(error,
-			      "tls-ciphers '%s' names no cipher there is: `openssl ciphers` lists "
-			      "them",
+			      "tls-ciphers '%s' names no cipher with authentication and "
+			      "encryption: `openssl ciphers` lists those there are",
 			      ciphers);
 	return false;
 }
