@@ -378,10 +378,12 @@ static void move_on(VmcSpiceSession *session, VmcSpiceChannel *channel, const Vm
 		const char *text = "the VM moved to another host, which did not keep the "
 				   "connection";
 
-		if (channel == NULL)
+		if (channel == NULL) {
 			vmc_spice_session_lose(session, VMC_SPICE_ERROR_GONE, text);
-		else
+		} else {
 			vmc_spice_channel_session_lost(channel, text, true, 1);
+			vmc_spice_channel_look(channel);
+		}
 		return;
 	}
 

@@ -366,6 +366,30 @@ class Migrations(SessionCase):
         probe.expect("closed . the VM moved to another host.*")
         probe.end()
 
+    def test_new_host_lost_while_closed(self):
+        """The same without a conversation: the port is looked for anew."""
+        server, probe, main, channel = self.begin("port=a", PORT)
+        channel.send(spice.PORT_EVENT, bytes([spice.PORT_CLOSED]))
+        probe.expect("closed . the port's other side closed")
+        new = self.server()
+        main.send(BEGIN_SEAMLESS, destination(new, 7))
+        new_main = new.accept(MAIN)
+        new_main.expect(TO_DO_SEAMLESS)
+        new_main.send(SEAMLESS_ACK)
+        new_channel = new.accept(PORT)
+        main.expect(TO_CONNECTED_SEAMLESS)
+        new_channel.close()
+        for _ in range(3):
+            channel.send(spice.PING, bytes(12))
+            channel.expect(spice.PONG)
+        channel.send(MIGRATE, NEED_FLUSH_AND_DATA)
+        channel.expect(FLUSH_MARK)
+        channel.send(MIGRATE_DATA, b"the state")
+        probe.expect("failed 1 . the VM moved to another host.*")
+        server.accept(PORT).port_init("a")
+        probe.expect("opened")
+        probe.end()
+
     def test_seamless_refused(self):
         _, probe, main, _ = self.begin("port=a", PORT)
         new = self.server()
