@@ -446,13 +446,6 @@ VmcSpiceRelay *vmc_spice_relay_new(const VmcSpiceAddress *address, uint8_t claim
 
 	g_return_val_if_fail(address != NULL && events != NULL, NULL);
 
-	if (address->proxy != NULL) {
-		g_set_error(error, VMC_SPICE_ADDRESS_ERROR, VMC_SPICE_ADDRESS_ERROR_SYNTAX,
-			    "the server is behind the proxy '%.80s', which is not supported: give "
-			    "an address that leads to it directly",
-			    address->proxy);
-		return NULL;
-	}
 	relay = g_new0(VmcSpiceRelay, 1);
 	vmc_spice_address_copy(&relay->address, address);
 	relay->claimed = claimed;

@@ -231,7 +231,6 @@ static void test_file(void **state)
 	assert_text(address.host_subject, "O=example,CN=vm");
 	assert_text(address.ciphers, "DEFAULT");
 	assert_text(address.secure_channels, "main;inputs");
-	assert_null(address.proxy);
 	assert_null(address.ca_file);
 	assert_text(address.file_text, text);
 	assert_false(address.delete_file);
@@ -247,12 +246,11 @@ static void test_file_forms(void **state)
 
 	(void)state;
 	path = write_file("[virt-viewer]\ntype=spice\nhost=::1\nport=-1\ntls-port=7\n"
-			  "proxy=http://p:3128\ndelete-this-file=1\npassword=\n");
+			  "proxy=\ndelete-this-file=1\npassword=\n");
 	read_good(&address, path);
 	assert_text(address.host, "::1");
 	assert_int_equal(address.port, 0);
 	assert_int_equal(address.tls_port, 7);
-	assert_text(address.proxy, "http://p:3128");
 	assert_null(address.password);
 	assert_true(address.delete_file);
 	assert_false(g_file_test(path, G_FILE_TEST_EXISTS));
@@ -286,6 +284,12 @@ static void test_bad_files(void **state)
 		  "console.vv: 'x' is no port" },
 		{ "[virt-viewer]\ntype=spice\nhost=a b\nport=1\n", VMC_SPICE_ADDRESS_ERROR_SYNTAX,
 		  "no host" },
+		{ "[virt-viewer]\ntype=spice\nhost=h\nport=1\nsecure-channels=main\n",
+		  VMC_SPICE_ADDRESS_ERROR_SYNTAX, "no tls-port=" },
+		/* A host that only the proxy knows. */
+		{ "[virt-viewer]\ntype=spice\nhost=pvespiceproxy:1a:100:node::2b\ntls-port=1\n"
+		  "proxy=http://me:S3CRET@p:3128\n",
+		  VMC_SPICE_ADDRESS_ERROR_SYNTAX, "the proxy 'p:3128'" },
 		{ "[virt-viewer]\npassword=S3CRET\\q\n", VMC_SPICE_ADDRESS_ERROR_SYNTAX,
 		  "'password' has a backslash" },
 		{ "[virt-viewer]\nS3CRET\n", VMC_SPICE_ADDRESS_ERROR_FILE, "KEY=VALUE" },
