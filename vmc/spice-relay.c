@@ -225,8 +225,11 @@ static void connect_server(Passage *passage)
 
 static void refuse(Passage *passage)
 {
+	const VmcSpiceRelay *relay = passage->relay;
 	uint8_t reply[VMC_SPICE_REFUSAL];
 
+	if (relay->events->refused != NULL)
+		relay->events->refused(relay->user);
 	vmc_spice_put_refusal(reply, SPICE_LINK_ERR_CHANNEL_NOT_AVAILABLE);
 	vmc_chardev_write(passage->viewer, vmc_span(reply, sizeof(reply)));
 	vmc_chardev_disconnect(passage->viewer, true, "the channel is the card's");

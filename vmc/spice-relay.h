@@ -25,6 +25,8 @@ typedef struct VmcSpiceRelayEvents {
 	/* A connection of the viewer found no server, or the viewer did not take the
 	 * relay's certificate: `reason` is for people. */
 	void (*failed)(void *user, const GError *reason);
+	/* The viewer wanted a channel of the type that is ours, and does without. */
+	void (*refused)(void *user);
 } VmcSpiceRelayEvents;
 
 /*

@@ -612,6 +612,7 @@ class Viewer(SpiceCase):
         self.end()
         self.ends(program, DONE, "the viewer ended")
         self.assertNotIn("gone", self.told())
+        self.assertNotIn("the viewer gets no", program.errors())
 
     def test_plain(self):
         self.qemu(*SMARTCARD)
@@ -623,6 +624,18 @@ class Viewer(SpiceCase):
         program = self.viewer("--as-usb", self.uri)
         self.says(program, TOOK)
         machine.wait_usb(HIGH_SPEED)
+        self.seen("usbredir refused")
+        self.says(program, "the viewer cannot redirect USB devices")
+        self.end()
+        self.ends(program, DONE, "the viewer ended")
+
+    def test_port(self):
+        """What the viewer misses is said."""
+        self.qemu(*port("a.b"))
+        program = self.viewer("--channel", "port:a.b", self.uri)
+        self.says(program, TOOK)
+        self.seen("port refused")
+        self.says(program, "the viewer gets no port channel")
         self.end()
         self.ends(program, DONE, "the viewer ended")
 
