@@ -268,6 +268,7 @@ class Passwords(SpiceCase):
         right = self.write("pw", SECRET)
         self.lends("--password-file", right, self.vv("password=b"), VSCARD_SPICE_PASSWORD="a")
         self.lends(self.vv("password=b"), VSCARD_SPICE_PASSWORD=SECRET)
+        self.lends(self.vv(f"password={SECRET}"), VSCARD_SPICE_PASSWORD="")
 
     def test_wrong(self):
         """Also with --reconnect it is not tried again."""
@@ -276,8 +277,9 @@ class Passwords(SpiceCase):
             self.fails(PASSWORD, ["password"], *more, "--password-file", wrong, self.uri)
 
     def test_none(self):
-        self.fails(PASSWORD, ["password", "--password-file", "VSCARD_SPICE_PASSWORD", "terminal"],
-                   self.uri)
+        for env in ({}, {"VSCARD_SPICE_PASSWORD": ""}):
+            self.fails(PASSWORD, ["wants a password", "--password-file", "VSCARD_SPICE_PASSWORD",
+                                  "terminal"], self.uri, **env)
 
     def test_bad_file(self):
         self.fails(OPTIONS, ["no.pw", "No such file"], "--password-file", FOLDER / "no.pw",
