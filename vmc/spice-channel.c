@@ -331,6 +331,8 @@ static void channel_hangup(VmcChardev *chardev)
 		retry_later(self);
 	else if (self->available && self->base.there)
 		start_conversation(self);
+	else
+		vmc_spice_connection_hold(self->connection, false);
 }
 
 /* ---- What the connection tells ---- */

@@ -416,6 +416,27 @@ class Migrations(SessionCase):
         self.assertEqual(new_channel.expect(DATA), b"\x03")
         probe.end()
 
+    def test_semi_seamless_with_much_unread(self):
+        """What the user has not read does not keep it from what comes after."""
+        probe, main, channel, new_main, new_channel = self.follow(False)
+        probe.tell("pause")
+        channel.send(DATA, b"x" * 70000)
+        for _ in range(10):
+            probe.tell("send 01")
+            self.assertEqual(channel.expect(DATA), b"\x01")
+        main.send(MIGRATE_END)
+        new_main.expect(TO_MIGRATE_END)
+        new_main.init(SESSION, (PORT, 0))
+        new_channel.port_init("a")
+        new_channel.send(DATA, b"new")
+        channel.stream.wait_closed()
+        probe.tell("go")
+        probe.expect_data("78" * 70000)
+        probe.expect("closed . the VM moved to another host")
+        probe.expect("opened")
+        probe.expect_data(b"new".hex())
+        probe.end()
+
     def test_end_after_move(self):
         """A main channel that has moved is there, whatever it is told then."""
         probe, main, channel, new_main, new_channel = self.follow(True)
