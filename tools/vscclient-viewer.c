@@ -75,10 +75,10 @@ static void append_place(GString *text, const VmcSpiceAddress *address, uint16_t
 /* True if `line` gives a key that is the relay's to say. */
 static bool is_ours(const char *line)
 {
-	static const char *const keys[] = { "host",      "port",
-					    "tls-port",  "ca",
-					    "unix-path", "host-subject",
-					    "password",  "delete-this-file" };
+	static const char *const keys[] = {
+		"host",         "port",     "tls-port",         "ca",   "unix-path",
+		"host-subject", "password", "delete-this-file", "proxy"
+	};
 	g_autofree char *key = g_strchomp(g_strndup(line, strcspn(line, "=")));
 
 	for (size_t i = 0; i < G_N_ELEMENTS(keys); i++) {

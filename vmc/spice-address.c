@@ -22,6 +22,10 @@
 #define VV_SUFFIX ".vv"
 #define VV_GROUP "[virt-viewer]"
 
+/* The one kind of proxy there is for SPICE, and its port if none is given. */
+#define PROXY_SCHEME "http"
+#define PROXY_PORT 3128
+
 /* What of a wrong text an error shows. */
 #define SHOWN_MAX 80u
 
@@ -315,7 +319,7 @@ typedef struct VvFile {
 	VmcSpiceAddress *address;
 	const char *name; /* shown in errors */
 	char *host;       /* as it stands there: what it has to be, a proxy says; NULL */
-	char *proxy;      /* NULL: none */
+	char *proxy;      /* the same; NULL: none */
 	bool group;       /* inside the one that counts */
 	bool seen;        /* and it was there */
 	bool typed;       /* type=spice */
@@ -446,21 +450,51 @@ static bool read_line(VvFile *file, const char *line, size_t len, GError **error
 	return set;
 }
 
+/* The proxy as a URI with a port; free with free_secret(). NULL if it is none. */
+static char *read_proxy(const char *text)
+{
+	g_autofree char *scheme = NULL, *host = NULL;
+	char *whole = strstr(text, "://") != NULL ? g_strdup(text) :
+						    g_strconcat(PROXY_SCHEME "://", text, NULL);
+	char *user = NULL, *proxy = NULL;
+	int port = -1;
+
+	if (g_uri_split(whole, G_URI_FLAGS_ENCODED, &scheme, &user, &host, &port, NULL, NULL, NULL,
+			NULL) &&
+	    g_strcmp0(scheme, PROXY_SCHEME) == 0 && host != NULL && *host != '\0')
+		proxy = g_uri_join(G_URI_FLAGS_ENCODED, scheme, user, host,
+				   port > 0 ? port : PROXY_PORT, "", NULL, NULL);
+	free_secret(whole);
+	free_secret(user);
+	return proxy;
+}
+
+/* A host behind a proxy has whatever name that one gave it. */
+static bool set_proxied(const VvFile *file, GError **error)
+{
+	VmcSpiceAddress *address = file->address;
+	const char *at = strrchr(file->proxy, '@'); /* before it, a password */
+	g_autofree char *shown = NULL;
+
+	address->proxy = read_proxy(file->proxy);
+	if (address->proxy == NULL) {
+		shown = show(at != NULL ? at + 1 : file->proxy);
+		return fail(error, VMC_SPICE_ADDRESS_ERROR_SYNTAX,
+			    "'%s' is no proxy: http://HOST:PORT is wanted", shown);
+	}
+	if (!is_host(file->host)) {
+		shown = show(file->host);
+		return fail(error, VMC_SPICE_ADDRESS_ERROR_SYNTAX, "'%s' is no host", shown);
+	}
+	address->host = g_strdup(file->host);
+	return true;
+}
+
 /* What virt-viewer would not connect without must not be left out. */
 static bool check_place(const VvFile *file, GError **error)
 {
 	const VmcSpiceAddress *address = file->address;
-	g_autofree char *shown = NULL;
 
-	if (file->proxy != NULL) {
-		const char *at = strrchr(file->proxy, '@'); /* after a password */
-
-		shown = show(at != NULL ? at + 1 : file->proxy);
-		return fail(error, VMC_SPICE_ADDRESS_ERROR_SYNTAX,
-			    "%s: the server is behind the proxy '%s', which is not supported: give "
-			    "an address that leads to it directly",
-			    file->name, shown);
-	}
 	if (address->path != NULL)
 		return true;
 	if (file->host == NULL)
@@ -474,7 +508,8 @@ static bool check_place(const VvFile *file, GError **error)
 			    "%s: secure-channels= wants TLS, and there is no tls-port=: one of "
 			    "them is wrong",
 			    file->name);
-	if (set_host(file->address, file->host, true, error))
+	if (file->proxy != NULL ? set_proxied(file, error) :
+				  set_host(file->address, file->host, true, error))
 		return true;
 	g_prefix_error(error, "%s: ", file->name);
 	return false;
@@ -616,6 +651,7 @@ static const Text all_texts[] = {
 	{ "public_key", offsetof(VmcSpiceAddress, public_key) },
 	{ "ciphers", offsetof(VmcSpiceAddress, ciphers) },
 	{ "secure_channels", offsetof(VmcSpiceAddress, secure_channels) },
+	{ "proxy", offsetof(VmcSpiceAddress, proxy) },
 	{ "file_text", offsetof(VmcSpiceAddress, file_text) },
 };
 

@@ -288,7 +288,8 @@ static bool add_place(VmcOpts *opts, const VmcSpiceAddress *address, bool tls, G
 	if (address->path != NULL)
 		return vmc_opts_add(opts, "path", address->path, error);
 	return vmc_opts_add(opts, "host", address->host, error) &&
-	       vmc_opts_add(opts, "port", port, error);
+	       vmc_opts_add(opts, "port", port, error) &&
+	       (address->proxy == NULL || vmc_opts_add(opts, "proxy", address->proxy, error));
 }
 
 VmcChardev *vmc_spice_connection_stream(const VmcSpiceAddress *address, VmcTls *tls, GError **error)

@@ -592,7 +592,9 @@ SSL *vmc_tls_start(VmcTls *tls, VmcTlsVerdict *verdict)
 		SSL_set_accept_state(ssl);
 		return ssl;
 	}
-	if (tls->host != NULL && !g_hostname_is_ip_address(tls->host))
+	/* What is no name, an address or a proxy's word for a host, is not said. */
+	if (tls->host != NULL && strchr(tls->host, ':') == NULL &&
+	    !g_hostname_is_ip_address(tls->host))
 		SSL_set_tlsext_host_name(ssl, tls->host);
 	SSL_set_connect_state(ssl);
 	ERR_clear_error();

@@ -4,11 +4,16 @@ what no real one does on request: how the stream is cut into messages, who waits
 when the other side is slow, in what order a migration's messages come, and what
 a server can do wrong."""
 
+import contextlib
+import pathlib
+import socket
 import struct
+import threading
 import unittest
 
 import spice
 from spice import DATA, FLUSH_MARK, MAIN, MIGRATE, MIGRATE_DATA, PORT, SMARTCARD, USBREDIR
+from programs import Folder
 from spice_fake import FakeServer, Probe
 
 # VmcSpiceError.
@@ -292,6 +297,90 @@ class Ends(SessionCase):
         _, probe, _, channel = self.begin("smartcard", SMARTCARD)
         channel.close()
         probe.expect(f"closed {BUSY} the smartcard channel is taken by another client.*")
+        probe.end()
+
+
+class Proxy:
+    """An HTTP proxy that leads to `server`, whatever host is named, or refuses;
+    `asked` is what each client said to it."""
+
+    def __init__(self, server, answer="200 OK"):
+        self.server, self.answer = server, answer
+        self.asked = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.uri = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        with contextlib.suppress(OSError):
+            while True:
+                sock, _ = self.listener.accept()
+                threading.Thread(target=self.lead, args=[sock], daemon=True).start()
+
+    def lead(self, sock):
+        with contextlib.suppress(OSError), sock:
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += sock.recv(1)
+            self.asked.append(head.decode("ascii"))
+            sock.sendall(f"HTTP/1.0 {self.answer}\r\n\r\n".encode("ascii"))
+            if "200" not in self.answer:
+                return
+            with socket.create_connection(("127.0.0.1", self.server.port)) as far:
+                back = threading.Thread(target=self.copy, args=[far, sock], daemon=True)
+                back.start()
+                self.copy(sock, far)
+                back.join()
+
+    @staticmethod
+    def copy(one, other):
+        with contextlib.suppress(OSError):
+            while data := one.recv(65536):
+                other.sendall(data)
+            other.shutdown(socket.SHUT_WR)
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+
+class Proxies(SessionCase):
+    """A server that a proxy leads to, by a name that only the proxy knows."""
+
+    NAME = "pvespiceproxy:1a2b:100:node::3c4d"
+
+    def through(self, server, answer="200 OK"):
+        """(proxy, probe) with a .vv file of that way."""
+        proxy = Proxy(server, answer)
+        self.addCleanup(proxy.close)
+        folder = Folder()
+        self.addCleanup(folder.remove)
+        path = folder / "console.vv"
+        way = proxy.uri.replace("//", "//me:secret@")
+        pathlib.Path(path).write_text(f"[virt-viewer]\ntype=spice\nhost={self.NAME}\nport=61000\n"
+                                      f"proxy={way}\n", encoding="ascii")
+        probe = Probe(path, "smartcard")
+        self.addCleanup(probe.kill)
+        return proxy, probe
+
+    def test_led(self):
+        server = self.server()
+        proxy, probe = self.through(server)
+        server.accept(MAIN).init(SESSION, (SMARTCARD, 0))
+        channel = server.accept(SMARTCARD)
+        probe.expect("opened smartcard")
+        channel.send(DATA, b"hello")
+        probe.expect_data(b"hello".hex())
+        self.assertEqual(len(proxy.asked), 2)
+        for asked in proxy.asked:
+            self.assertTrue(asked.startswith(f"CONNECT {self.NAME}:61000 HTTP/1"), asked)
+            self.assertIn("Proxy-Authorization: Basic bWU6c2VjcmV0", asked)
+        probe.end()
+
+    def test_refused(self):
+        _, probe = self.through(self.server(), "403 Forbidden")
+        probe.expect(f"failed 0 {GONE} cannot connect to .*{self.NAME}.* by its proxy: "
+                     ".*not allowed")
         probe.end()
 
 
