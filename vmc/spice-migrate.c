@@ -94,6 +94,19 @@ static void fail(VmcSpiceMigration *self, const char *text)
 
 /* ---- Connecting there ---- */
 
+/* Something of the session is over TLS, which it has to stay. */
+static bool needs_tls(const VmcSpiceSession *session)
+{
+	bool tls = session->main_tls;
+
+	for (guint i = 0; i < session->channels->len; i++) {
+		const VmcSpiceChannel *channel = session->channels->pdata[i];
+
+		tls |= channel->connection != NULL && channel->tls;
+	}
+	return tls;
+}
+
 static void answer_when_ready(VmcSpiceMigration *self)
 {
 	if (self->answered)
@@ -102,10 +115,10 @@ static void answer_when_ready(VmcSpiceMigration *self)
 		if (!((const Move *)self->moves->pdata[i])->ready)
 			return;
 	}
-	answer(self, self->seamless ? SPICE_MSGC_MAIN_MIGRATE_CONNECTED_SEAMLESS :
-				      SPICE_MSGC_MAIN_MIGRATE_CONNECTED);
 	g_message("spice: the VM is about to move to %s; this client is ready to follow",
 		  self->address.host);
+	answer(self, self->seamless ? SPICE_MSGC_MAIN_MIGRATE_CONNECTED_SEAMLESS :
+				      SPICE_MSGC_MAIN_MIGRATE_CONNECTED);
 }
 
 static void connect_move(Move *move)
@@ -170,10 +183,15 @@ static void move_up(void *user)
 {
 	Move *move = user;
 
-	if (move->channel == NULL)
-		main_up(move);
-	else
+	if (move->channel != NULL) {
 		move->ready = true;
+	} else if (move->migration->tls == NULL && needs_tls(move->migration->session)) {
+		/* A channel turned to TLS since the host was named. */
+		fail(move->migration, "it has no TLS port");
+		return;
+	} else {
+		main_up(move);
+	}
 	answer_when_ready(move->migration);
 }
 
@@ -217,19 +235,6 @@ static const VmcSpiceConnectionEvents move_events = {
 	.writable = move_writable,
 	.over = move_over,
 };
-
-/* Something of the session is over TLS, which it has to stay. */
-static bool needs_tls(const VmcSpiceSession *session)
-{
-	bool tls = session->main_tls;
-
-	for (guint i = 0; i < session->channels->len; i++) {
-		const VmcSpiceChannel *channel = session->channels->pdata[i];
-
-		tls |= channel->connection != NULL && channel->tls;
-	}
-	return tls;
-}
 
 /* `address` as it is at the new host. False with a line for the log. */
 static bool read_destination(const VmcSpiceSession *session, VmcSpan body, bool seamless,
