@@ -20,7 +20,7 @@ char *client_password_from_environment(void)
 
 	if (value == NULL)
 		return NULL;
-	password = g_strdup(value);
+	password = *value != '\0' ? g_strdup(value) : NULL;
 	vmc_wipe(value, strlen(value));
 	unsetenv(CLIENT_PASSWORD_VARIABLE);
 	return password;

@@ -21,7 +21,7 @@
 #define CLIENT_PASSWORD_MAX 1024u
 
 /* Takes the variable out of the environment, wiped there; NULL if it is not
- * set. Before any thread is. Free with client_password_free(). */
+ * set, or empty. Before any thread is. Free with client_password_free(). */
 char *client_password_from_environment(void);
 
 /* The first line of `file`, without its end. NULL with `error`. */

@@ -31,6 +31,7 @@ struct ClientSpice {
 	VmcSpiceRelay *relay;
 	ClientViewer *viewer;
 	bool joined;
+	bool said_refused;
 	uint32_t connection_id;
 };
 
@@ -176,10 +177,29 @@ static void on_relay_failed(void *user, const GError *reason)
 	say("the viewer does not reach the server: %s", reason->message);
 }
 
+/* A viewer tries the smartcard channel as a matter of course, and a card there
+ * is; other channels are missed. */
+static void on_relay_refused(void *user)
+{
+	ClientSpice *spice = user;
+	VmcSpiceWant want = spice->options->want;
+
+	if (spice->said_refused)
+		return;
+	spice->said_refused = true;
+	if (want == VMC_SPICE_WANT_USBREDIR)
+		say("the viewer cannot redirect USB devices, for the usbredir channels are kept "
+		    "for the card: leave --as-usb out if the machine has a smartcard channel");
+	else if (want == VMC_SPICE_WANT_PORT)
+		say("the viewer gets no port channel, for those are kept for the card: use "
+		    "--channel smartcard if the machine has that");
+}
+
 static const VmcSpiceRelayEvents relay_events = {
 	.session = on_relay_session,
 	.ended = on_relay_ended,
 	.failed = on_relay_failed,
+	.refused = on_relay_refused,
 };
 
 static uint8_t claimed(VmcSpiceWant want)

@@ -75,10 +75,10 @@ static void append_place(GString *text, const VmcSpiceAddress *address, uint16_t
 /* True if `line` gives a key that is the relay's to say. */
 static bool is_ours(const char *line)
 {
-	static const char *const keys[] = { "host",      "port",
-					    "tls-port",  "ca",
-					    "unix-path", "host-subject",
-					    "password",  "delete-this-file" };
+	static const char *const keys[] = {
+		"host",         "port",     "tls-port",         "ca",   "unix-path",
+		"host-subject", "password", "delete-this-file", "proxy"
+	};
 	g_autofree char *key = g_strchomp(g_strndup(line, strcspn(line, "=")));
 
 	for (size_t i = 0; i < G_N_ELEMENTS(keys); i++) {
@@ -189,6 +189,20 @@ static void remove_files(ClientViewer *viewer)
 
 /* ---- The command ---- */
 
+/* Whom the viewer trusts: the relay, and whom it would without, for it goes to
+ * another host by itself when the VM does. NULL: no TLS. */
+static char *trusted(const VmcSpiceAddress *address, const VmcSpiceRelay *relay)
+{
+	const char *ca = vmc_spice_relay_ca(relay);
+	g_autofree char *own = g_strdup(address->ca_pem);
+
+	if (ca == NULL)
+		return NULL;
+	if (own == NULL && address->ca_file != NULL)
+		g_file_get_contents(address->ca_file, &own, NULL, NULL);
+	return g_strconcat(ca, own, NULL);
+}
+
 static bool takes_no_file(const char *program)
 {
 	g_autofree char *name = g_path_get_basename(program);
@@ -209,7 +223,7 @@ static char *relay_uri(uint16_t port, uint16_t tls_port)
 static bool add_options(ClientViewer *viewer, GPtrArray *words, const VmcSpiceAddress *address,
 			const VmcSpiceRelay *relay, GError **error)
 {
-	const char *ca = vmc_spice_relay_ca(relay);
+	g_autofree char *ca = trusted(address, relay);
 
 	g_ptr_array_add(words,
 			relay_uri(vmc_spice_relay_port(relay), vmc_spice_relay_tls_port(relay)));
@@ -231,8 +245,9 @@ static bool add_options(ClientViewer *viewer, GPtrArray *words, const VmcSpiceAd
 static bool add_file(ClientViewer *viewer, GPtrArray *words, const VmcSpiceAddress *address,
 		     const VmcSpiceRelay *relay, GError **error)
 {
+	g_autofree char *ca = trusted(address, relay);
 	char *text = client_viewer_text(address, vmc_spice_relay_port(relay),
-					vmc_spice_relay_tls_port(relay), vmc_spice_relay_ca(relay));
+					vmc_spice_relay_tls_port(relay), ca);
 	const char *path = write_file(viewer, "console.vv", text, error);
 
 	client_viewer_free_text(text);

@@ -5,7 +5,9 @@
  * It is given a private connection file (mode 0600, in a folder of its own
  * under $XDG_RUNTIME_DIR, or the system's folder for temporary files), which
  * says what the user's own said but for where to go and whom to trust there:
- * host, port, tls-port, unix-path, ca, host-subject, and delete-this-file. A
+ * host, port, tls-port, unix-path, ca (the relay's, then the user's own, which
+ * the viewer needs if the VM is migrated), host-subject, proxy, and
+ * delete-this-file. A
  * password goes into that file only. The viewer's command is its words as the
  * user gave them, and then:
  *   remote-viewer and any other  the path of that file;

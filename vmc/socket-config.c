@@ -15,14 +15,16 @@
 #include <string.h>
 #include <sys/un.h>
 
+#include "vmc/span.h"
+
 _Static_assert(VMC_SOCKET_PATH_MAX == sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1,
 	       "the limit is the system's");
 
 /* A day; more is a slip of the pen. */
 #define RECONNECT_MAX_SECONDS 86400u
 
-/* The key without help is the other spelling of `nodelay`; those after it are
- * QEMU's and nothing of ours. */
+/* The keys without help are the other spelling of `nodelay`, and the way of a
+ * SPICE client; those after them are QEMU's and nothing of ours. */
 const VmcOptDesc vmc_socket_options[] = {
 	{ "host", VMC_OPT_TEXT, 0, NI_MAXHOST - 1,
 	  "TCP: name or address; servers: empty or not given for any" },
@@ -41,6 +43,7 @@ const VmcOptDesc vmc_socket_options[] = {
 	{ "reconnect", VMC_OPT_NUMBER, 0, RECONNECT_MAX_SECONDS,
 	  "client: seconds to the next attempt, more later; 0 for none (0)" },
 	{ "delay", VMC_OPT_BOOL, 0, 0, NULL },
+	{ "proxy", VMC_OPT_TEXT, 0, 0, NULL },
 	{ "telnet", VMC_OPT_BOOL, 0, 0, NULL },
 	{ "tn3270", VMC_OPT_BOOL, 0, 0, NULL },
 	{ "websocket", VMC_OPT_BOOL, 0, 0, NULL },
@@ -92,9 +95,12 @@ static bool refuse_beside(const VmcOpts *opts, const char *main_key, const char 
 
 static bool read_kind(VmcSocketConfig *config, const VmcOpts *opts, GError **error)
 {
-	static const char *const not_fd[] = { "host", "port",     "to",    "ipv4",      "ipv6",
-					      "path", "abstract", "tight", "reconnect", NULL };
-	static const char *const not_unix[] = { "host", "port", "to", "ipv4", "ipv6", NULL };
+	static const char *const not_fd[] = { "host",      "port",  "to",       "ipv4",
+					      "ipv6",      "path",  "abstract", "tight",
+					      "reconnect", "proxy", NULL };
+	static const char *const not_unix[] = {
+		"host", "port", "to", "ipv4", "ipv6", "proxy", NULL
+	};
 	static const char *const not_tcp[] = { "abstract", "tight", NULL };
 
 	if (vmc_opts_has(opts, "fd")) {
@@ -154,6 +160,16 @@ static bool read_nodelay(VmcSocketConfig *config, const VmcOpts *opts, GError **
 }
 
 /* ---- TCP ---- */
+
+static bool read_proxy(VmcSocketConfig *config, const VmcOpts *opts, GError **error)
+{
+	config->proxy = g_strdup(vmc_opts_get(opts, "proxy"));
+	if (config->proxy == NULL || !config->server)
+		return true;
+	vmc_opts_set_error(opts, error, VMC_OPTS_ERROR_VALUE,
+			   "'proxy' is for clients; leave it out");
+	return false;
+}
 
 static bool read_port(VmcSocketConfig *config, const VmcOpts *opts, GError **error)
 {
@@ -262,7 +278,8 @@ bool vmc_socket_config_read(VmcSocketConfig *config, const VmcOpts *opts, GError
 	switch (config->kind) {
 	case VMC_SOCKET_TCP:
 		return read_port(config, opts, error) && read_to(config, opts, error) &&
-		       read_families(config, opts, error) && read_host(config, opts, error);
+		       read_families(config, opts, error) && read_host(config, opts, error) &&
+		       read_proxy(config, opts, error);
 	case VMC_SOCKET_UNIX:
 		config->path = g_strdup(vmc_opts_get(opts, "path"));
 		config->abstract = vmc_opts_bool(opts, "abstract", false);
@@ -284,6 +301,10 @@ void vmc_socket_config_clear(VmcSocketConfig *config)
 {
 	g_clear_pointer(&config->host, g_free);
 	g_clear_pointer(&config->path, g_free);
+	/* A password may be in it. */
+	if (config->proxy != NULL)
+		vmc_wipe(config->proxy, strlen(config->proxy));
+	g_clear_pointer(&config->proxy, g_free);
 }
 
 char *vmc_socket_config_describe(const VmcSocketConfig *config, const char *host, uint16_t port)

@@ -28,6 +28,8 @@ typedef struct VmcSocketConfig {
 	char *host;    /* TCP: name or bare address; "": any, servers only */
 	uint16_t port; /* TCP: 0, servers only: the system chooses */
 	uint16_t to;   /* TCP server: the last port to try */
+	char *proxy;   /* TCP client: "http://[USER:PASSWORD@]HOST:PORT", whom to ask
+			* for the way; NULL: straight */
 	char *path;    /* UNIX: path or abstract name */
 	bool abstract;
 	bool tight; /* abstract name without padding */

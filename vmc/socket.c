@@ -521,11 +521,13 @@ static void on_connected(GObject *object, GAsyncResult *result, void *data)
 	} else {
 		unsigned again = schedule_attempt(self);
 
-		vmc_chardev_emit_failed(&self->base,
-					g_error_new(VMC_CHARDEV_ERROR, VMC_CHARDEV_ERROR_OPEN,
-						    "cannot connect to %s: %s", self->base.describe,
-						    plain_reason(error)),
-					again);
+		vmc_chardev_emit_failed(
+			&self->base,
+			g_error_new(VMC_CHARDEV_ERROR, VMC_CHARDEV_ERROR_OPEN,
+				    "cannot connect to %s%s: %s", self->base.describe,
+				    self->config.proxy != NULL ? " by its proxy" : "",
+				    plain_reason(error)),
+			again);
 	}
 }
 
@@ -541,8 +543,14 @@ static void start_attempt(VmcSocket *self)
 	g_autoptr(GSocketConnectable) where = where_to(&self->config);
 	g_autoptr(GSocketClient) client = g_socket_client_new();
 
-	/* A proxy is for the web, and asking for one may take long. */
-	g_socket_client_set_enable_proxy(client, FALSE);
+	/* The system's proxy is for the web, and asking for one may take long. */
+	g_socket_client_set_enable_proxy(client, self->config.proxy != NULL);
+	if (self->config.proxy != NULL) {
+		g_autoptr(GProxyResolver) proxy =
+			g_simple_proxy_resolver_new(self->config.proxy, NULL);
+
+		g_socket_client_set_proxy_resolver(client, proxy);
+	}
 	g_socket_client_set_timeout(client, CONNECT_SECONDS);
 	if (self->config.kind == VMC_SOCKET_TCP && self->config.ipv4 != self->config.ipv6)
 		g_socket_client_set_family(client, self->config.ipv4 ? G_SOCKET_FAMILY_IPV4 :

@@ -22,6 +22,10 @@
 #define VV_SUFFIX ".vv"
 #define VV_GROUP "[virt-viewer]"
 
+/* The one kind of proxy there is for SPICE, and its port if none is given. */
+#define PROXY_SCHEME "http"
+#define PROXY_PORT 3128
+
 /* What of a wrong text an error shows. */
 #define SHOWN_MAX 80u
 
@@ -309,12 +313,13 @@ static const Text file_texts[] = {
 	{ "host-subject", offsetof(VmcSpiceAddress, host_subject) },
 	{ "tls-ciphers", offsetof(VmcSpiceAddress, ciphers) },
 	{ "secure-channels", offsetof(VmcSpiceAddress, secure_channels) },
-	{ "proxy", offsetof(VmcSpiceAddress, proxy) },
 };
 
 typedef struct VvFile {
 	VmcSpiceAddress *address;
 	const char *name; /* shown in errors */
+	char *host;       /* as it stands there: what it has to be, a proxy says; NULL */
+	char *proxy;      /* the same; NULL: none */
 	bool group;       /* inside the one that counts */
 	bool seen;        /* and it was there */
 	bool typed;       /* type=spice */
@@ -390,11 +395,12 @@ static bool set_file_key(VvFile *file, const char *key, char *value, GError **er
 		address->delete_file = strtol(value, NULL, 10) != 0;
 		return true;
 	}
-	if (strcmp(key, "host") == 0 && *value != '\0') {
-		if (set_host(address, value, true, error))
-			return true;
-		g_prefix_error(error, "%s: ", file->name);
-		return false;
+	if (strcmp(key, "host") == 0 || strcmp(key, "proxy") == 0) {
+		char **to = *key == 'h' ? &file->host : &file->proxy;
+
+		free_secret(*to);
+		*to = *value != '\0' ? g_strdup(value) : NULL;
+		return true;
 	}
 	for (size_t i = 0; i < G_N_ELEMENTS(file_texts); i++) {
 		char **to = text_of(address, &file_texts[i]);
@@ -444,9 +450,73 @@ static bool read_line(VvFile *file, const char *line, size_t len, GError **error
 	return set;
 }
 
-static bool check_file(const VvFile *file, GError **error)
+/* The proxy as a URI with a port; free with free_secret(). NULL if it is none. */
+static char *read_proxy(const char *text)
+{
+	g_autofree char *scheme = NULL, *host = NULL;
+	char *whole = strstr(text, "://") != NULL ? g_strdup(text) :
+						    g_strconcat(PROXY_SCHEME "://", text, NULL);
+	char *user = NULL, *proxy = NULL;
+	int port = -1;
+
+	if (g_uri_split(whole, G_URI_FLAGS_ENCODED, &scheme, &user, &host, &port, NULL, NULL, NULL,
+			NULL) &&
+	    g_strcmp0(scheme, PROXY_SCHEME) == 0 && host != NULL && *host != '\0')
+		proxy = g_uri_join(G_URI_FLAGS_ENCODED, scheme, user, host,
+				   port > 0 ? port : PROXY_PORT, "", NULL, NULL);
+	free_secret(whole);
+	free_secret(user);
+	return proxy;
+}
+
+/* A host behind a proxy has whatever name that one gave it. */
+static bool set_proxied(const VvFile *file, GError **error)
+{
+	VmcSpiceAddress *address = file->address;
+	const char *at = strrchr(file->proxy, '@'); /* before it, a password */
+	g_autofree char *shown = NULL;
+
+	address->proxy = read_proxy(file->proxy);
+	if (address->proxy == NULL) {
+		shown = show(at != NULL ? at + 1 : file->proxy);
+		return fail(error, VMC_SPICE_ADDRESS_ERROR_SYNTAX,
+			    "'%s' is no proxy: http://HOST:PORT is wanted", shown);
+	}
+	if (!is_host(file->host)) {
+		shown = show(file->host);
+		return fail(error, VMC_SPICE_ADDRESS_ERROR_SYNTAX, "'%s' is no host", shown);
+	}
+	address->host = g_strdup(file->host);
+	return true;
+}
+
+/* What virt-viewer would not connect without must not be left out. */
+static bool check_place(const VvFile *file, GError **error)
 {
 	const VmcSpiceAddress *address = file->address;
+
+	if (address->path != NULL)
+		return true;
+	if (file->host == NULL)
+		return fail(error, VMC_SPICE_ADDRESS_ERROR_SYNTAX,
+			    "%s: it has neither host= nor unix-path=", file->name);
+	if (address->port == 0 && address->tls_port == 0)
+		return fail(error, VMC_SPICE_ADDRESS_ERROR_SYNTAX,
+			    "%s: it has neither port= nor tls-port=", file->name);
+	if (address->secure_channels != NULL && address->tls_port == 0)
+		return fail(error, VMC_SPICE_ADDRESS_ERROR_SYNTAX,
+			    "%s: secure-channels= wants TLS, and there is no tls-port=: one of "
+			    "them is wrong",
+			    file->name);
+	if (file->proxy != NULL ? set_proxied(file, error) :
+				  set_host(file->address, file->host, true, error))
+		return true;
+	g_prefix_error(error, "%s: ", file->name);
+	return false;
+}
+
+static bool check_file(const VvFile *file, GError **error)
+{
 
 	if (!file->seen)
 		return fail(error, VMC_SPICE_ADDRESS_ERROR_FILE,
@@ -455,28 +525,11 @@ static bool check_file(const VvFile *file, GError **error)
 		return fail(error, VMC_SPICE_ADDRESS_ERROR_KIND,
 			    "%s: it does not say what it leads to: type=spice is wanted",
 			    file->name);
-	if (address->path != NULL)
-		return true;
-	if (address->host == NULL)
-		return fail(error, VMC_SPICE_ADDRESS_ERROR_SYNTAX,
-			    "%s: it has neither host= nor unix-path=", file->name);
-	if (address->port == 0 && address->tls_port == 0)
-		return fail(error, VMC_SPICE_ADDRESS_ERROR_SYNTAX,
-			    "%s: it has neither port= nor tls-port=", file->name);
-	return true;
+	return check_place(file, error);
 }
 
-bool vmc_spice_address_parse_file(VmcSpiceAddress *address, const char *name, const char *text,
-				  size_t len, GError **error)
+static bool read_lines(VvFile *file, const char *text, size_t len, GError **error)
 {
-	g_autofree char *shown = show(name);
-	VvFile file = { .address = address, .name = shown };
-	const char *begin = text;
-	size_t whole = len;
-
-	if (!g_utf8_validate(text, (gssize)len, NULL))
-		return fail(error, VMC_SPICE_ADDRESS_ERROR_FILE,
-			    "%s: it is no UTF-8 text, so it is no .vv file", file.name);
 	while (len > 0) {
 		const char *newline = memchr(text, '\n', len);
 		size_t line = newline != NULL ? (size_t)(newline - text) : len;
@@ -487,17 +540,32 @@ bool vmc_spice_address_parse_file(VmcSpiceAddress *address, const char *name, co
 			start++;
 		if (line > start && text[line - 1] == '\r')
 			line--;
-		if (!read_line(&file, text + start, line - start, error))
+		if (!read_line(file, text + start, line - start, error))
 			return false;
 		text += step;
 		len -= step;
 	}
-	if (!check_file(&file, error))
+	return check_file(file, error);
+}
+
+bool vmc_spice_address_parse_file(VmcSpiceAddress *address, const char *name, const char *text,
+				  size_t len, GError **error)
+{
+	g_autofree char *shown = show(name);
+	VvFile file = { .address = address, .name = shown };
+	bool read;
+
+	if (!g_utf8_validate(text, (gssize)len, NULL))
+		return fail(error, VMC_SPICE_ADDRESS_ERROR_FILE,
+			    "%s: it is no UTF-8 text, so it is no .vv file", file.name);
+	read = read_lines(&file, text, len, error);
+	g_free(file.host);
+	free_secret(file.proxy);
+	if (!read)
 		return false;
-	address->file_text = g_strndup(begin, whole);
+	address->file_text = g_strndup(text, len);
 	/* The path leads there; what else is said is of another network. */
 	if (address->path != NULL) {
-		g_clear_pointer(&address->host, g_free);
 		address->port = 0;
 		address->tls_port = 0;
 	}

@@ -36,7 +36,8 @@ typedef struct VmcSpiceAddress {
 			     * SHA-256, "sha256:…"; NULL */
 	char *ciphers;         /* an OpenSSL cipher list; NULL: its default */
 	char *secure_channels; /* a .vv file's list, ";" between; NULL */
-	char *proxy;           /* a .vv file's proxy: an error to use, see below; NULL */
+	char *proxy;           /* http://[USER:PASSWORD@]HOST:PORT that leads to `host`, whose
+			     * name only it has to know; NULL: none. Wiped, too */
 	char *file_text;       /* what the .vv file said, for a viewer; NULL: no file. Wiped, too */
 	bool delete_file;      /* the .vv file asks to be deleted once read */
 } VmcSpiceAddress;
@@ -45,7 +46,8 @@ typedef struct VmcSpiceAddress {
  * Reads `text`: one of the three URI forms, or the path of a .vv file. URIs
  * take the queries port=, tls-port=, and ca-file=, host-subject=, pubkey=,
  * tls-ciphers= for TLS; a password in one is refused with the text that says
- * how else to give it. A .vv file's `delete-this-file=1` deletes it. Where TLS is
+ * how else to give it. A .vv file that wants TLS for channels and has no TLS port is
+ * refused; one with `delete-this-file=1` is deleted. Where TLS is
  * asked for without a CA or a key, SPICE's clients look for one in
  * ~/.spicec/spice_truststore.pem, so that is `ca_file` if it is there. False with
  * `error`; clear `address` (zeroed before) either way.

@@ -331,6 +331,8 @@ static void channel_hangup(VmcChardev *chardev)
 		retry_later(self);
 	else if (self->available && self->base.there)
 		start_conversation(self);
+	else
+		vmc_spice_connection_hold(self->connection, false);
 }
 
 /* ---- What the connection tells ---- */
@@ -370,6 +372,8 @@ static void connection_up(void *user)
 	}
 }
 
+static void conversation_over(VmcSpiceChannel *self, VmcSpiceError code, const char *text);
+
 static void take_port_init(VmcSpiceChannel *self, VmcSpan body)
 {
 	VmcSpan name;
@@ -378,7 +382,11 @@ static void take_port_init(VmcSpiceChannel *self, VmcSpan body)
 	if (!vmc_spice_get_port_init(body, &name, &opened))
 		return;
 	if (name.len != strlen(self->port) || memcmp(name.data, self->port, name.len) != 0) {
-		next_candidate(self);
+		if (self->found)
+			conversation_over(self, VMC_SPICE_ERROR_PROTOCOL,
+					  "the server gave the port another name");
+		else
+			next_candidate(self);
 		return;
 	}
 	g_clear_handle_id(&self->timer, g_source_remove);

@@ -8,6 +8,8 @@
 
 #include "vmc/spice-connection.h"
 
+#include "vmc/queue.h"
+
 /* Input is read in pieces of this size: a data message of a server is a few
  * KiB at most times. */
 #define PIECE (16u * 1024)
@@ -24,6 +26,9 @@ struct VmcSpiceConnection {
 	bool acting;   /* actions are being taken */
 	bool overflow; /* the queue of the stream is */
 	bool closing;  /* the stream was told to end; `closed` comes */
+	/* What the machine had to tell when it was held: of one piece of input,
+	 * for no other is read then. */
+	VmcQueue waiting;
 	guint timer;   /* of connecting */
 	guint buried;  /* source that frees it */
 	guint pending; /* source that goes on taking actions */
@@ -128,6 +133,26 @@ static void act(VmcSpiceConnection *self, const VmcSpiceLinkAction *action)
 	}
 }
 
+static bool is_held(const VmcSpiceConnection *self)
+{
+	return self->held && self->up;
+}
+
+/* The next action to take now. While held, what is to be sent does not wait
+ * behind what is to be told. */
+static bool next_action(VmcSpiceConnection *self, VmcSpiceLinkAction *action)
+{
+	if (!is_held(self) && vmc_queue_next(&self->waiting, action, sizeof(*action)))
+		return true;
+	while (vmc_spice_link_next(self->link, action)) {
+		if (!is_held(self) || action->kind == VMC_SPICE_LINK_SEND)
+			return true;
+		vmc_queue_push(&self->waiting, action, sizeof(*action),
+			       offsetof(VmcSpiceLinkAction, data), action->data);
+	}
+	return false;
+}
+
 /* A user that sends in an event comes back here; the outer call goes on. */
 static void take_actions(VmcSpiceConnection *self)
 {
@@ -136,8 +161,7 @@ static void take_actions(VmcSpiceConnection *self)
 	if (self->acting)
 		return;
 	self->acting = true;
-	while (self->events != NULL && !(self->held && self->up) &&
-	       vmc_spice_link_next(self->link, &action))
+	while (self->events != NULL && next_action(self, &action))
 		act(self, &action);
 	self->acting = false;
 }
@@ -173,7 +197,7 @@ static void stream_readable(void *user)
 	size_t n;
 
 	take_actions(self); /* that were held */
-	while (self->events != NULL && !(self->held && self->up)) {
+	while (self->events != NULL && !is_held(self)) {
 		n = vmc_chardev_read(self->stream, piece, sizeof(piece));
 		if (n == 0)
 			break;
@@ -264,7 +288,8 @@ static bool add_place(VmcOpts *opts, const VmcSpiceAddress *address, bool tls, G
 	if (address->path != NULL)
 		return vmc_opts_add(opts, "path", address->path, error);
 	return vmc_opts_add(opts, "host", address->host, error) &&
-	       vmc_opts_add(opts, "port", port, error);
+	       vmc_opts_add(opts, "port", port, error) &&
+	       (address->proxy == NULL || vmc_opts_add(opts, "proxy", address->proxy, error));
 }
 
 VmcChardev *vmc_spice_connection_stream(const VmcSpiceAddress *address, VmcTls *tls, GError **error)
@@ -304,6 +329,7 @@ VmcSpiceConnection *vmc_spice_connection_new(const VmcSpiceConnectionConfig *con
 	VmcSpiceConnection *self = g_new0(VmcSpiceConnection, 1);
 	g_autoptr(GError) error = NULL;
 
+	vmc_queue_init(&self->waiting);
 	self->events = events;
 	self->user = user;
 	self->tls = config->tls != NULL;
@@ -358,6 +384,7 @@ void vmc_spice_connection_free(VmcSpiceConnection *connection)
 	g_clear_handle_id(&connection->buried, g_source_remove);
 	vmc_chardev_free(connection->stream);
 	vmc_spice_link_free(connection->link);
+	vmc_queue_clear(&connection->waiting);
 	g_free(connection);
 }
 

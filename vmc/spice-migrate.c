@@ -94,6 +94,19 @@ static void fail(VmcSpiceMigration *self, const char *text)
 
 /* ---- Connecting there ---- */
 
+/* Something of the session is over TLS, which it has to stay. */
+static bool needs_tls(const VmcSpiceSession *session)
+{
+	bool tls = session->main_tls;
+
+	for (guint i = 0; i < session->channels->len; i++) {
+		const VmcSpiceChannel *channel = session->channels->pdata[i];
+
+		tls |= channel->connection != NULL && channel->tls;
+	}
+	return tls;
+}
+
 static void answer_when_ready(VmcSpiceMigration *self)
 {
 	if (self->answered)
@@ -102,10 +115,10 @@ static void answer_when_ready(VmcSpiceMigration *self)
 		if (!((const Move *)self->moves->pdata[i])->ready)
 			return;
 	}
-	answer(self, self->seamless ? SPICE_MSGC_MAIN_MIGRATE_CONNECTED_SEAMLESS :
-				      SPICE_MSGC_MAIN_MIGRATE_CONNECTED);
 	g_message("spice: the VM is about to move to %s; this client is ready to follow",
 		  self->address.host);
+	answer(self, self->seamless ? SPICE_MSGC_MAIN_MIGRATE_CONNECTED_SEAMLESS :
+				      SPICE_MSGC_MAIN_MIGRATE_CONNECTED);
 }
 
 static void connect_move(Move *move)
@@ -170,10 +183,15 @@ static void move_up(void *user)
 {
 	Move *move = user;
 
-	if (move->channel == NULL)
-		main_up(move);
-	else
+	if (move->channel != NULL) {
 		move->ready = true;
+	} else if (move->migration->tls == NULL && needs_tls(move->migration->session)) {
+		/* A channel turned to TLS since the host was named. */
+		fail(move->migration, "it has no TLS port");
+		return;
+	} else {
+		main_up(move);
+	}
 	answer_when_ready(move->migration);
 }
 
@@ -218,19 +236,6 @@ static const VmcSpiceConnectionEvents move_events = {
 	.over = move_over,
 };
 
-/* Something of the session is over TLS, which it has to stay. */
-static bool needs_tls(const VmcSpiceSession *session)
-{
-	bool tls = session->main_tls;
-
-	for (guint i = 0; i < session->channels->len; i++) {
-		const VmcSpiceChannel *channel = session->channels->pdata[i];
-
-		tls |= channel->connection != NULL && channel->tls;
-	}
-	return tls;
-}
-
 /* `address` as it is at the new host. False with a line for the log. */
 static bool read_destination(const VmcSpiceSession *session, VmcSpan body, bool seamless,
 			     VmcSpiceAddress *address, VmcTls **tls, uint32_t *version)
@@ -246,7 +251,9 @@ static bool read_destination(const VmcSpiceSession *session, VmcSpan body, bool 
 	g_clear_pointer(&address->path, g_free);
 	g_free(address->host);
 	address->host = g_strndup((const char *)to.host.data, to.host.len);
-	address->port = to.port == NO_PORT ? 0 : to.port;
+	/* Who is to be reached over TLS only is so everywhere. */
+	if (session->address.port != 0 || session->address.path != NULL)
+		address->port = to.port == NO_PORT ? 0 : to.port;
 	address->tls_port = to.tls_port == NO_PORT ? 0 : to.tls_port;
 	if (to.cert_subject.len > 0) {
 		g_free(address->host_subject);
@@ -376,10 +383,12 @@ static void move_on(VmcSpiceSession *session, VmcSpiceChannel *channel, const Vm
 		const char *text = "the VM moved to another host, which did not keep the "
 				   "connection";
 
-		if (channel == NULL)
+		if (channel == NULL) {
 			vmc_spice_session_lose(session, VMC_SPICE_ERROR_GONE, text);
-		else
+		} else {
 			vmc_spice_channel_session_lost(channel, text, true, 1);
+			vmc_spice_channel_look(channel);
+		}
 		return;
 	}
 
@@ -436,7 +445,7 @@ static void migrate_end(VmcSpiceSession *session)
 	VmcSpiceMigration *self = session->migration;
 	Move *move = move_of(self, NULL);
 
-	if (self == NULL || !self->answered || self->ended)
+	if (self == NULL || !self->answered || self->ended || move->moved)
 		return;
 	if (!vmc_spice_connection_is_up(move->connection)) {
 		vmc_spice_session_set_address(session, &self->address, g_steal_pointer(&self->tls));

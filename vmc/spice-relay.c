@@ -225,8 +225,11 @@ static void connect_server(Passage *passage)
 
 static void refuse(Passage *passage)
 {
+	const VmcSpiceRelay *relay = passage->relay;
 	uint8_t reply[VMC_SPICE_REFUSAL];
 
+	if (relay->events->refused != NULL)
+		relay->events->refused(relay->user);
 	vmc_spice_put_refusal(reply, SPICE_LINK_ERR_CHANNEL_NOT_AVAILABLE);
 	vmc_chardev_write(passage->viewer, vmc_span(reply, sizeof(reply)));
 	vmc_chardev_disconnect(passage->viewer, true, "the channel is the card's");
@@ -446,13 +449,6 @@ VmcSpiceRelay *vmc_spice_relay_new(const VmcSpiceAddress *address, uint8_t claim
 
 	g_return_val_if_fail(address != NULL && events != NULL, NULL);
 
-	if (address->proxy != NULL) {
-		g_set_error(error, VMC_SPICE_ADDRESS_ERROR, VMC_SPICE_ADDRESS_ERROR_SYNTAX,
-			    "the server is behind the proxy '%.80s', which is not supported: give "
-			    "an address that leads to it directly",
-			    address->proxy);
-		return NULL;
-	}
 	relay = g_new0(VmcSpiceRelay, 1);
 	vmc_spice_address_copy(&relay->address, address);
 	relay->claimed = claimed;

@@ -25,6 +25,8 @@ typedef struct VmcSpiceRelayEvents {
 	/* A connection of the viewer found no server, or the viewer did not take the
 	 * relay's certificate: `reason` is for people. */
 	void (*failed)(void *user, const GError *reason);
+	/* The viewer wanted a channel of the type that is ours, and does without. */
+	void (*refused)(void *user);
 } VmcSpiceRelayEvents;
 
 /*
@@ -33,8 +35,7 @@ typedef struct VmcSpiceRelayEvents {
  * viewer's link for a channel of type `claimed` (SPICE_CHANNEL_…, 0: none) is
  * refused as not available: it is ours. A viewer that the server sends to
  * another host, when the VM migrates, goes there by itself: its session is then
- * `ended` here. NULL with `error` (GIOError, VMC_TLS_ERROR, or
- * VMC_SPICE_ADDRESS_ERROR for an address with a proxy).
+ * `ended` here. NULL with `error` (GIOError or VMC_TLS_ERROR).
  */
 VmcSpiceRelay *vmc_spice_relay_new(const VmcSpiceAddress *address, uint8_t claimed,
 				   const VmcSpiceRelayEvents *events, void *user, GError **error);

@@ -424,13 +424,20 @@ static bool set_key(VmcTls *tls, const char *text, GError **error)
 	return false;
 }
 
+/* A server that shows no certificate is nobody, and what is not encrypted is no
+ * TLS: no list has those ciphers. */
 static bool set_ciphers(VmcTls *tls, const char *ciphers, GError **error)
 {
-	if (ciphers == NULL || SSL_CTX_set_cipher_list(tls->ctx, ciphers))
+	g_autofree char *safe = NULL;
+
+	if (ciphers == NULL)
+		return true;
+	safe = g_strdup_printf("%s:!aNULL:!eNULL", ciphers);
+	if (SSL_CTX_set_cipher_list(tls->ctx, safe))
 		return true;
 	set_credentials_error(error,
-			      "tls-ciphers '%s' names no cipher there is: `openssl ciphers` lists "
-			      "them",
+			      "tls-ciphers '%s' names no cipher with authentication and "
+			      "encryption: `openssl ciphers` lists those there are",
 			      ciphers);
 	return false;
 }
@@ -585,7 +592,9 @@ SSL *vmc_tls_start(VmcTls *tls, VmcTlsVerdict *verdict)
 		SSL_set_accept_state(ssl);
 		return ssl;
 	}
-	if (tls->host != NULL && !g_hostname_is_ip_address(tls->host))
+	/* What is no name, an address or a proxy's word for a host, is not said. */
+	if (tls->host != NULL && strchr(tls->host, ':') == NULL &&
+	    !g_hostname_is_ip_address(tls->host))
 		SSL_set_tlsext_host_name(ssl, tls->host);
 	SSL_set_connect_state(ssl);
 	ERR_clear_error();

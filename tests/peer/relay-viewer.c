@@ -57,7 +57,9 @@ static int fail(const GError *error)
 
 int main(int argc, char **argv)
 {
-	static const VmcSpiceRelayEvents events = { on_session, on_ended, on_failed };
+	static const VmcSpiceRelayEvents events = { .session = on_session,
+						    .ended = on_ended,
+						    .failed = on_failed };
 	g_autoptr(GMainLoop) loop = g_main_loop_new(NULL, FALSE);
 	g_autoptr(VmcSpiceRelay) relay = NULL;
 	g_autoptr(ClientViewer) viewer = NULL;

@@ -3,8 +3,8 @@
 
     spice_viewer.py TOLD NOTE FILE.vv
 
-It opens a session with the server that the file leads to, wants its smartcard
-channel as well, and writes into TOLD what became of it. It ends when the file
+It opens a session with the server that the file leads to, wants its smartcard,
+usbredir and port channels as well, and writes into TOLD what became of them. It ends when the file
 NOTE has its exit status."""
 
 import configparser
@@ -17,7 +17,7 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
-from spice import SMARTCARD, Channel, Refused, Session, Way  # noqa: E402 pylint: disable=wrong-import-position
+from spice import PORT, SMARTCARD, USBREDIR, Channel, Refused, Session, Way  # noqa: E402 pylint: disable=wrong-import-position
 from stream import Closed  # noqa: E402 pylint: disable=wrong-import-position
 
 
@@ -48,14 +48,15 @@ def main():
         way = way_of(path)
         with Session(way) as session:
             print("session", file=told)
-            try:
-                Channel(way, SMARTCARD, 0, session.id).open().close()
-                print("smartcard taken", file=told)
-            except Refused as refused:
-                print(f"smartcard refused {refused.code}", file=told)
-            except Closed:
-                # So says a server that has none.
-                print("no smartcard", file=told)
+            for name, kind in (("smartcard", SMARTCARD), ("usbredir", USBREDIR), ("port", PORT)):
+                try:
+                    Channel(way, kind, 0, session.id).open().close()
+                    print(f"{name} taken", file=told)
+                except Refused as refused:
+                    print(f"{name} refused {refused.code}", file=told)
+                except Closed:
+                    # So says a server that has none.
+                    print(f"no {name}", file=told)
             sock = session.main.stream.sock
             while not os.path.exists(note):
                 if select.select([sock], [], [], 0.05)[0] and not sock.recv(4096):

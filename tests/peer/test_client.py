@@ -38,12 +38,14 @@ class ClientCase(unittest.TestCase):
         self.addCleanup(self.listener.sock.close)
 
     def start(self, *args, commands=None, ignored=()):
-        """A vscclient; `commands` are in its pipe before it runs."""
+        """A vscclient; `commands` are in its pipe before it runs. It starts with
+        SIGHUP as it is by default, or `ignored`, however the tests were started."""
         stdin, stdout = os.pipe()
         self.addCleanup(os.close, stdout)
         if commands:
             os.write(stdout, commands)
-        before = [(sig, signal.signal(sig, signal.SIG_IGN)) for sig in ignored]
+        before = [(sig, signal.signal(sig, signal.SIG_IGN if sig in ignored else signal.SIG_DFL))
+                  for sig in {signal.SIGHUP, *ignored}]
         try:
             self.program = Program("vscclient", *args, f"unix:{FOLDER / 'host'}", stdin=stdin)
         finally:

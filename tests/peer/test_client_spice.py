@@ -153,7 +153,7 @@ class Channels(SpiceCase):
         self.qemu(*SMARTCARD)
         for args in ((), ("--channel", "smartcard")):
             said = self.lends(*args, self.uri)
-            self.assertIn(f"connected to {self.uri}", said)
+            self.assertIn(f"connected to {self.uri}, smartcard\n", said)
             self.assertEqual(said.count(TOOK), 1)
 
     def test_unix(self):
@@ -171,8 +171,9 @@ class Channels(SpiceCase):
     def test_port(self):
         """The port of the known name is found without being asked for."""
         self.qemu(*port("org.vscard.ccid.0"))
-        self.lends(self.uri)
-        self.lends("--channel", "port", self.uri)
+        for args in ((), ("--channel", "port")):
+            self.assertIn(f"connected to {self.uri}, port org.vscard.ccid.0\n",
+                          self.lends(*args, self.uri))
 
     def test_port_name(self):
         self.qemu(*port("a.b"))
@@ -267,6 +268,7 @@ class Passwords(SpiceCase):
         right = self.write("pw", SECRET)
         self.lends("--password-file", right, self.vv("password=b"), VSCARD_SPICE_PASSWORD="a")
         self.lends(self.vv("password=b"), VSCARD_SPICE_PASSWORD=SECRET)
+        self.lends(self.vv(f"password={SECRET}"), VSCARD_SPICE_PASSWORD="")
 
     def test_wrong(self):
         """Also with --reconnect it is not tried again."""
@@ -275,8 +277,9 @@ class Passwords(SpiceCase):
             self.fails(PASSWORD, ["password"], *more, "--password-file", wrong, self.uri)
 
     def test_none(self):
-        self.fails(PASSWORD, ["password", "--password-file", "VSCARD_SPICE_PASSWORD", "terminal"],
-                   self.uri)
+        for env in ({}, {"VSCARD_SPICE_PASSWORD": ""}):
+            self.fails(PASSWORD, ["wants a password", "--password-file", "VSCARD_SPICE_PASSWORD",
+                                  "terminal"], self.uri, **env)
 
     def test_bad_file(self):
         self.fails(OPTIONS, ["no.pw", "No such file"], "--password-file", FOLDER / "no.pw",
@@ -611,6 +614,7 @@ class Viewer(SpiceCase):
         self.end()
         self.ends(program, DONE, "the viewer ended")
         self.assertNotIn("gone", self.told())
+        self.assertNotIn("the viewer gets no", program.errors())
 
     def test_plain(self):
         self.qemu(*SMARTCARD)
@@ -622,6 +626,18 @@ class Viewer(SpiceCase):
         program = self.viewer("--as-usb", self.uri)
         self.says(program, TOOK)
         machine.wait_usb(HIGH_SPEED)
+        self.seen("usbredir refused")
+        self.says(program, "the viewer cannot redirect USB devices")
+        self.end()
+        self.ends(program, DONE, "the viewer ended")
+
+    def test_port(self):
+        """What the viewer misses is said."""
+        self.qemu(*port("a.b"))
+        program = self.viewer("--channel", "port:a.b", self.uri)
+        self.says(program, TOOK)
+        self.seen("port refused")
+        self.says(program, "the viewer gets no port channel")
         self.end()
         self.ends(program, DONE, "the viewer ended")
 

@@ -195,7 +195,7 @@ class RelayCase(unittest.TestCase):
         own = pathlib.Path(self.access.vv(tls=True))
         with own.open("a", encoding="ascii") as file:
             file.write("title=A VM \\\\ here\nfullscreen=0\nhost-subject=CN=127.0.0.1\n"
-                       "delete-this-file=0\n[ovirt]\nhost=manager.example\n")
+                       "delete-this-file=0\nproxy=\n[ovirt]\nhost=manager.example\n")
         script = pathlib.Path(self.access.write(
             "viewer", '#!/bin/sh\nstat -c %a-%a "$2" "${2%/*}" >"$1.mode"\ncp "$2" "$1"\n'
                       'echo "$@" >"$1.words"\nexit 3\n'))
@@ -217,9 +217,12 @@ class RelayCase(unittest.TestCase):
         self.assertNotIn("delete-this-file=0", lines)
         self.assertIn("host=manager.example", lines)
         self.assertNotIn("host-subject", text)
+        self.assertNotIn("proxy", text)
         self.assertEqual(text.count("ca="), 1)
-        self.assertNotIn(pathlib.Path(self.access.pki.ca).read_text(encoding="ascii")
-                         .splitlines()[1], text)
+        # The relay's, and that of wherever the viewer goes without it.
+        self.assertEqual(text.count("BEGIN CERTIFICATE"), 2)
+        self.assertIn(pathlib.Path(self.access.pki.ca).read_text(encoding="ascii")
+                      .splitlines()[1], text)
         self.assertNotIn("the ticket",
                          pathlib.Path(kept + ".words").read_text(encoding="ascii"))
         self.assertEqual([], list(pathlib.Path(self.home.path).glob("vscclient-*")))

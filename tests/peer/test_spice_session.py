@@ -4,11 +4,16 @@ what no real one does on request: how the stream is cut into messages, who waits
 when the other side is slow, in what order a migration's messages come, and what
 a server can do wrong."""
 
+import contextlib
+import pathlib
+import socket
 import struct
+import threading
 import unittest
 
 import spice
 from spice import DATA, FLUSH_MARK, MAIN, MIGRATE, MIGRATE_DATA, PORT, SMARTCARD, USBREDIR
+from programs import Folder
 from spice_fake import FakeServer, Probe
 
 # VmcSpiceError.
@@ -121,6 +126,26 @@ class Streams(SessionCase):
         self.assertLess(sent, 100000000)
         self.assertLess(probe.private_kib(), 100000)
         probe.silent()
+        probe.end()
+
+    def test_user_that_only_writes(self):
+        """Who does not read what comes is heard all the same, and all that came
+        is there when it reads."""
+        _, probe, _, channel = self.begin("port=a", PORT)
+        probe.tell("pause")
+        for at in range(30):
+            channel.send(DATA, bytes([at]) * 10000)
+        probe.tell("send 01")
+        self.assertEqual(channel.expect(DATA), b"\x01")
+        size = 3000000
+        probe.tell(f"fill {size}")
+        got = 0
+        while got < size:
+            got += len(channel.expect(DATA))
+        probe.expect("filled")
+        probe.silent()
+        probe.tell("go")
+        probe.expect_data("".join(f"{at:02x}" * 10000 for at in range(30)))
         probe.end()
 
     def test_port_closes_and_opens(self):
@@ -240,6 +265,16 @@ class Ends(SessionCase):
         probe.expect_data(b"alive".hex())
         probe.end()
 
+    def test_port_renamed(self):
+        """One that was found and is another now is gone."""
+        server, probe, _, channel = self.begin("port=a", PORT, 1)
+        channel.port_init("b")
+        probe.expect(f"closed {PROTOCOL} the server gave the port another name")
+        channel.stream.wait_closed()
+        server.accept(PORT).port_init("a")
+        probe.expect("opened")
+        probe.end()
+
     def test_disconnecting(self):
         _, probe, main, _ = self.begin("smartcard", SMARTCARD)
         main.send(spice.DISCONNECTING, struct.pack("<QI", 0, spice.OK))
@@ -262,6 +297,90 @@ class Ends(SessionCase):
         _, probe, _, channel = self.begin("smartcard", SMARTCARD)
         channel.close()
         probe.expect(f"closed {BUSY} the smartcard channel is taken by another client.*")
+        probe.end()
+
+
+class Proxy:
+    """An HTTP proxy that leads to `server`, whatever host is named, or refuses;
+    `asked` is what each client said to it."""
+
+    def __init__(self, server, answer="200 OK"):
+        self.server, self.answer = server, answer
+        self.asked = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.uri = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        with contextlib.suppress(OSError):
+            while True:
+                sock, _ = self.listener.accept()
+                threading.Thread(target=self.lead, args=[sock], daemon=True).start()
+
+    def lead(self, sock):
+        with contextlib.suppress(OSError), sock:
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += sock.recv(1)
+            self.asked.append(head.decode("ascii"))
+            sock.sendall(f"HTTP/1.0 {self.answer}\r\n\r\n".encode("ascii"))
+            if "200" not in self.answer:
+                return
+            with socket.create_connection(("127.0.0.1", self.server.port)) as far:
+                back = threading.Thread(target=self.copy, args=[far, sock], daemon=True)
+                back.start()
+                self.copy(sock, far)
+                back.join()
+
+    @staticmethod
+    def copy(one, other):
+        with contextlib.suppress(OSError):
+            while data := one.recv(65536):
+                other.sendall(data)
+            other.shutdown(socket.SHUT_WR)
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+
+class Proxies(SessionCase):
+    """A server that a proxy leads to, by a name that only the proxy knows."""
+
+    NAME = "pvespiceproxy:1a2b:100:node::3c4d"
+
+    def through(self, server, answer="200 OK"):
+        """(proxy, probe) with a .vv file of that way."""
+        proxy = Proxy(server, answer)
+        self.addCleanup(proxy.close)
+        folder = Folder()
+        self.addCleanup(folder.remove)
+        path = folder / "console.vv"
+        way = proxy.uri.replace("//", "//me:secret@")
+        pathlib.Path(path).write_text(f"[virt-viewer]\ntype=spice\nhost={self.NAME}\nport=61000\n"
+                                      f"proxy={way}\n", encoding="ascii")
+        probe = Probe(path, "smartcard")
+        self.addCleanup(probe.kill)
+        return proxy, probe
+
+    def test_led(self):
+        server = self.server()
+        proxy, probe = self.through(server)
+        server.accept(MAIN).init(SESSION, (SMARTCARD, 0))
+        channel = server.accept(SMARTCARD)
+        probe.expect("opened smartcard")
+        channel.send(DATA, b"hello")
+        probe.expect_data(b"hello".hex())
+        self.assertEqual(len(proxy.asked), 2)
+        for asked in proxy.asked:
+            self.assertTrue(asked.startswith(f"CONNECT {self.NAME}:61000 HTTP/1"), asked)
+            self.assertIn("Proxy-Authorization: Basic bWU6c2VjcmV0", asked)
+        probe.end()
+
+    def test_refused(self):
+        _, probe = self.through(self.server(), "403 Forbidden")
+        probe.expect(f"failed 0 {GONE} cannot connect to .*{self.NAME}.* by its proxy: "
+                     ".*not allowed")
         probe.end()
 
 
@@ -336,6 +455,30 @@ class Migrations(SessionCase):
         probe.expect("closed . the VM moved to another host.*")
         probe.end()
 
+    def test_new_host_lost_while_closed(self):
+        """The same without a conversation: the port is looked for anew."""
+        server, probe, main, channel = self.begin("port=a", PORT)
+        channel.send(spice.PORT_EVENT, bytes([spice.PORT_CLOSED]))
+        probe.expect("closed . the port's other side closed")
+        new = self.server()
+        main.send(BEGIN_SEAMLESS, destination(new, 7))
+        new_main = new.accept(MAIN)
+        new_main.expect(TO_DO_SEAMLESS)
+        new_main.send(SEAMLESS_ACK)
+        new_channel = new.accept(PORT)
+        main.expect(TO_CONNECTED_SEAMLESS)
+        new_channel.close()
+        for _ in range(3):
+            channel.send(spice.PING, bytes(12))
+            channel.expect(spice.PONG)
+        channel.send(MIGRATE, NEED_FLUSH_AND_DATA)
+        channel.expect(FLUSH_MARK)
+        channel.send(MIGRATE_DATA, b"the state")
+        probe.expect("failed 1 . the VM moved to another host.*")
+        server.accept(PORT).port_init("a")
+        probe.expect("opened")
+        probe.end()
+
     def test_seamless_refused(self):
         _, probe, main, _ = self.begin("port=a", PORT)
         new = self.server()
@@ -360,6 +503,43 @@ class Migrations(SessionCase):
         probe.expect_data(b"new".hex())
         probe.tell("send 03")
         self.assertEqual(new_channel.expect(DATA), b"\x03")
+        probe.end()
+
+    def test_semi_seamless_with_much_unread(self):
+        """What the user has not read does not keep it from what comes after."""
+        probe, main, channel, new_main, new_channel = self.follow(False)
+        probe.tell("pause")
+        channel.send(DATA, b"x" * 70000)
+        for _ in range(10):
+            probe.tell("send 01")
+            self.assertEqual(channel.expect(DATA), b"\x01")
+        main.send(MIGRATE_END)
+        new_main.expect(TO_MIGRATE_END)
+        new_main.init(SESSION, (PORT, 0))
+        new_channel.port_init("a")
+        new_channel.send(DATA, b"new")
+        channel.stream.wait_closed()
+        probe.tell("go")
+        probe.expect_data("78" * 70000)
+        probe.expect("closed . the VM moved to another host")
+        probe.expect("opened")
+        probe.expect_data(b"new".hex())
+        probe.end()
+
+    def test_end_after_move(self):
+        """A main channel that has moved is there, whatever it is told then."""
+        probe, main, channel, new_main, new_channel = self.follow(True)
+        main.send(MIGRATE, NEED_FLUSH_AND_DATA)
+        main.expect(FLUSH_MARK)
+        main.send(MIGRATE_DATA, b"the main state")
+        new_main.expect(TO_MIGRATE_DATA)
+        new_main.send(MIGRATE_END)
+        channel.send(MIGRATE, NEED_FLUSH_AND_DATA)
+        channel.expect(FLUSH_MARK)
+        channel.send(MIGRATE_DATA, b"the state")
+        self.assertEqual(new_channel.expect(TO_MIGRATE_DATA), b"the state")
+        new_channel.send(DATA, b"on")
+        probe.expect_data(b"on".hex())
         probe.end()
 
     def test_cancel(self):

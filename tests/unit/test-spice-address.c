@@ -231,7 +231,6 @@ static void test_file(void **state)
 	assert_text(address.host_subject, "O=example,CN=vm");
 	assert_text(address.ciphers, "DEFAULT");
 	assert_text(address.secure_channels, "main;inputs");
-	assert_null(address.proxy);
 	assert_null(address.ca_file);
 	assert_text(address.file_text, text);
 	assert_false(address.delete_file);
@@ -247,24 +246,52 @@ static void test_file_forms(void **state)
 
 	(void)state;
 	path = write_file("[virt-viewer]\ntype=spice\nhost=::1\nport=-1\ntls-port=7\n"
-			  "proxy=http://p:3128\ndelete-this-file=1\npassword=\n");
+			  "proxy=\ndelete-this-file=1\npassword=\n");
 	read_good(&address, path);
 	assert_text(address.host, "::1");
 	assert_int_equal(address.port, 0);
 	assert_int_equal(address.tls_port, 7);
-	assert_text(address.proxy, "http://p:3128");
 	assert_null(address.password);
 	assert_true(address.delete_file);
 	assert_false(g_file_test(path, G_FILE_TEST_EXISTS));
 	vmc_spice_address_clear(&address);
 
 	g_free(path);
-	path = write_file("[virt-viewer]\ntype=spice\nhost=[::1]\nport=5\nunix-path=/run/x\n");
+	path = write_file(
+		"[virt-viewer]\ntype=spice\nhost=[::1]\nport=5\nunix-path=/run/x\nproxy=p\n");
 	read_good(&address, path);
+	assert_null(address.proxy);
 	assert_text(address.path, "/run/x");
 	assert_null(address.host);
 	assert_int_equal(address.port, 0);
 	vmc_spice_address_clear(&address);
+}
+
+/* A host behind a proxy bears any name. */
+static void test_proxies(void **state)
+{
+	static const char *const cases[][2] = {
+		{ "http://p:8080", "http://p:8080" },
+		{ "http://p.example/", "http://p.example:3128" },
+		{ "p:1", "http://p:1" },
+		{ "http://me:S3CRET@[::1]:7", "http://me:S3CRET@[::1]:7" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autofree char *text =
+			g_strdup_printf("[virt-viewer]\nproxy=%s\ntype=spice\ntls-port=61000\n"
+					"host=pvespiceproxy:1a:100:node::2b\n",
+					cases[i][0]);
+		g_autofree char *path = write_file(text);
+		VmcSpiceAddress address;
+
+		read_good(&address, path);
+		assert_text(address.proxy, cases[i][1]);
+		assert_text(address.host, "pvespiceproxy:1a:100:node::2b");
+		vmc_spice_address_clear(&address);
+		assert_null(address.proxy);
+	}
 }
 
 static void test_bad_files(void **state)
@@ -286,6 +313,13 @@ static void test_bad_files(void **state)
 		  "console.vv: 'x' is no port" },
 		{ "[virt-viewer]\ntype=spice\nhost=a b\nport=1\n", VMC_SPICE_ADDRESS_ERROR_SYNTAX,
 		  "no host" },
+		{ "[virt-viewer]\ntype=spice\nhost=h\nport=1\nsecure-channels=main\n",
+		  VMC_SPICE_ADDRESS_ERROR_SYNTAX, "no tls-port=" },
+		{ "[virt-viewer]\ntype=spice\nhost=pvespiceproxy:1a:100:node::2b\ntls-port=1\n"
+		  "proxy=ftp://me:S3CRET@p:3128\n",
+		  VMC_SPICE_ADDRESS_ERROR_SYNTAX, "'p:3128' is no proxy" },
+		{ "[virt-viewer]\ntype=spice\nhost=a b\nport=1\nproxy=p\n",
+		  VMC_SPICE_ADDRESS_ERROR_SYNTAX, "console.vv: 'a b' is no host" },
 		{ "[virt-viewer]\npassword=S3CRET\\q\n", VMC_SPICE_ADDRESS_ERROR_SYNTAX,
 		  "'password' has a backslash" },
 		{ "[virt-viewer]\nS3CRET\n", VMC_SPICE_ADDRESS_ERROR_FILE, "KEY=VALUE" },
@@ -364,15 +398,11 @@ static int remove_folder(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_uris),
-		cmocka_unit_test(test_queries),
-		cmocka_unit_test(test_unix),
-		cmocka_unit_test(test_bad_uris),
-		cmocka_unit_test(test_is),
-		cmocka_unit_test(test_file),
-		cmocka_unit_test(test_file_forms),
-		cmocka_unit_test(test_bad_files),
-		cmocka_unit_test(test_bad_file_stays),
+		cmocka_unit_test(test_uris),       cmocka_unit_test(test_queries),
+		cmocka_unit_test(test_unix),       cmocka_unit_test(test_bad_uris),
+		cmocka_unit_test(test_is),         cmocka_unit_test(test_file),
+		cmocka_unit_test(test_file_forms), cmocka_unit_test(test_proxies),
+		cmocka_unit_test(test_bad_files),  cmocka_unit_test(test_bad_file_stays),
 		cmocka_unit_test(test_truststore),
 	};
 

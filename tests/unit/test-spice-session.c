@@ -90,6 +90,42 @@ static void test_turn_to_tls(void **state G_GNUC_UNUSED)
 	assert_false(vmc_spice_session_wants_tls(plain, SPICE_CHANNEL_SMARTCARD));
 }
 
+/* Where the VM is then: `port` and `tls_port` as on the wire. */
+static void switch_host(VmcSpiceSession *session, uint16_t port, uint16_t tls_port)
+{
+	uint8_t body[20 + sizeof("127.0.0.1")] = { 0 };
+
+	vmc_put_u16le(body, port);
+	vmc_put_u16le(body + 2, tls_port);
+	vmc_put_u32le(body + 4, sizeof("127.0.0.1"));
+	vmc_put_u32le(body + 8, 20);
+	memcpy(body + 20, "127.0.0.1", sizeof("127.0.0.1"));
+	vmc_spice_migration_main(session, SPICE_MSG_MAIN_MIGRATE_SWITCH_HOST,
+				 vmc_span(body, sizeof(body)));
+}
+
+/* What was reached over TLS only is on the next host, too. */
+static void test_tls_elsewhere(void **state G_GNUC_UNUSED)
+{
+	const VmcSpiceAddress secure = { .host = (char *)"127.0.0.1", .tls_port = 1 };
+	const VmcSpiceAddress both = { .host = (char *)"127.0.0.1", .port = 1, .tls_port = 1 };
+	g_autoptr(VmcSpiceSession) session = vmc_spice_session_new(&secure, 0, NULL);
+	g_autoptr(VmcSpiceSession) other = vmc_spice_session_new(&both, 0, NULL);
+
+	switch_host(session, 3, 2);
+	assert_int_equal(session->address.tls_port, 2);
+	assert_true(vmc_spice_session_wants_tls(session, SPICE_CHANNEL_MAIN));
+	assert_true(vmc_spice_session_wants_tls(session, SPICE_CHANNEL_SMARTCARD));
+	assert_true(session->main_tls);
+	switch_host(session, 5, 0xffff);
+	assert_int_equal(session->address.tls_port, 2);
+	assert_int_equal(session->state, VMC_SPICE_SESSION_DOWN);
+
+	switch_host(other, 3, 2);
+	assert_int_equal(other->address.port, 3);
+	assert_false(vmc_spice_session_wants_tls(other, SPICE_CHANNEL_MAIN));
+}
+
 static void test_bad_ca(void **state G_GNUC_UNUSED)
 {
 	const VmcSpiceAddress address = { .host = (char *)"localhost",
@@ -193,10 +229,11 @@ static void test_beside(void **state G_GNUC_UNUSED)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_delay),        cmocka_unit_test(test_tls),
-		cmocka_unit_test(test_turn_to_tls),  cmocka_unit_test(test_bad_ca),
-		cmocka_unit_test(test_nobody_there), cmocka_unit_test(test_freed_early),
-		cmocka_unit_test(test_no_spice),     cmocka_unit_test(test_beside),
+		cmocka_unit_test(test_delay),       cmocka_unit_test(test_tls),
+		cmocka_unit_test(test_turn_to_tls), cmocka_unit_test(test_tls_elsewhere),
+		cmocka_unit_test(test_bad_ca),      cmocka_unit_test(test_nobody_there),
+		cmocka_unit_test(test_freed_early), cmocka_unit_test(test_no_spice),
+		cmocka_unit_test(test_beside),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -123,6 +123,8 @@ static void test_bad_credentials(void **state)
 		{ { .public_key = "abc" }, "public key" },
 		{ { .public_key = "sha256:AAAA" }, "public key" },
 		{ { .ca_file = ca, .host = "x", .ciphers = "NOSUCH" }, "NOSUCH" },
+		{ { .ca_file = ca, .host = "x", .ciphers = "aNULL:@SECLEVEL=0" },
+		  "authentication" },
 	};
 
 	(void)state;
@@ -352,6 +354,22 @@ static void test_no_common_ground(void **state)
 	(void)state;
 	try_cases("good", "-tls1_1 -cipher ALL:@SECLEVEL=0", version, G_N_ELEMENTS(version));
 	try_cases("good", "-tls1_2 -cipher AES256-GCM-SHA384", cipher, G_N_ELEMENTS(cipher));
+}
+
+/* Whatever the list of ciphers lets in: nobody's server is none, and neither is
+ * one without encryption. */
+static void test_unsafe_ciphers(void **state)
+{
+	g_autofree char *ca = in_folder("ca.pem");
+	const Case cases[] = {
+		{ { .ca_file = ca, .host = "vm.example", .ciphers = "ALL:eNULL:@SECLEVEL=0" },
+		  VMC_TLS_ERROR_HANDSHAKE,
+		  "tls-ciphers" },
+	};
+
+	(void)state;
+	try_cases("good", "-tls1_2 -cipher aNULL:@SECLEVEL=0", cases, G_N_ELEMENTS(cases));
+	try_cases("good", "-tls1_2 -cipher eNULL:@SECLEVEL=0", cases, G_N_ELEMENTS(cases));
 }
 
 static void start_talk(Peer *peer, Recorder *r, const char *more)
@@ -619,6 +637,7 @@ int main(void)
 		cmocka_unit_test(test_whom_to_trust),
 		cmocka_unit_test(test_poor_certificates),
 		cmocka_unit_test(test_no_common_ground),
+		cmocka_unit_test(test_unsafe_ciphers),
 		cmocka_unit_test(test_talk_to_server),
 		cmocka_unit_test(test_bulk),
 		cmocka_unit_test(test_no_tls),
