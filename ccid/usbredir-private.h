@@ -19,6 +19,9 @@
 
 #define USBREDIR_ENDPOINTS 32u
 
+/* What the peer is told of its bulk endpoints' packets, see send_ep_info(). */
+#define USBREDIR_PACKET 64u
+
 /* Who is on the other side. A VM that moves to another QEMU takes its side of
  * the conversation along: the next connection says no hello and goes on. */
 typedef enum UsbredirPeer {
@@ -82,6 +85,8 @@ struct CcidUsbredir {
 	GQueue sent; /* the last answers, see usbredir-sent.c */
 	size_t sent_bytes;
 	guint sent_timer;
+	bool sent_due;        /* some of them are to be sent again */
+	bool message_goes_on; /* the last piece of bulk output was a full packet */
 };
 
 /* The index of an endpoint in ep_info: usb-redir-protocol.txt. */
@@ -125,8 +130,14 @@ void usbredir_flush(CcidUsbredir *usbredir);
 
 /* ---- usbredir-sent.c ---- */
 
-/* An answer goes out: it is kept for some time, one a pipe. */
+/* An answer goes out: it is kept until the peer is known to have had it, or for
+ * some time. */
 void usbredir_sent_keep(CcidUsbredir *usbredir, const UsbredirTransfer *transfer, uint8_t status,
+			VmcSpan data, size_t actual);
+
+/* True if an answer must not go out now, but behind others of its pipe that are
+ * to be sent again: usbredir_sent_again() sends it. */
+bool usbredir_sent_hold(CcidUsbredir *usbredir, const UsbredirTransfer *transfer, uint8_t status,
 			VmcSpan data, size_t actual);
 
 /* The peer submits `transfer`, by which it says what answers it has had. */

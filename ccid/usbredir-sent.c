@@ -5,10 +5,21 @@
  * move it, so what is sent to it from then on is lost with its connection; the
  * QEMU that goes on waits for those answers. Its kernel says so: a connection
  * that is closed with bytes unread is reset, and so is one that is written to
- * after its end. Then the last answer of each pipe is sent once more, unless the
- * pipe was used since: who submits has had the answer before. QEMU drops an
- * answer for which it has no transfer, but takes it for another's, or aborts, if
- * it has used the id again: so only what it can still be waiting for is kept.
+ * after its end. Then what it may have missed is sent once more.
+ *
+ * What QEMU makes of such an answer (hw/usb/redirect.c and core.c): it drops one
+ * whose id no transfer of that endpoint has. It takes it for another transfer's
+ * if the id was used again. And it aborts if the transfer is not the oldest one
+ * under way on its endpoint. So all is sent again that it may have missed, in
+ * order, and nothing else of a pipe before that.
+ *
+ * What it has had is seen from what it submits: a pipe used again, or an id. It
+ * reads in order, so it has had all that was sent before that too. Two things
+ * say nothing: a further piece of one message, since UHCI submits them all and
+ * then waits; and an answer to what was cancelled, since for the guest that was
+ * over before it came. QEMU keeps the id of a cancelled transfer until the answer
+ * is there, and drops the next answer with that id, whosever it is: so those are
+ * sent again like the others.
  */
 
 #include "ccid/usbredir-private.h"
@@ -22,25 +33,24 @@
  * that time is lost even if the end was in order. */
 #define LATE_MS 50u
 
-/* What no answer of a CCID device exceeds. */
+/* Of what was sent: no answer of a CCID device exceeds it, nor do the answers to
+ * all pieces of the longest message. */
 #define KEPT_BYTES_MAX (256u * 1024)
 
 typedef struct Sent {
 	UsbredirTransfer transfer;
 	uint8_t status;
+	bool again; /* from before the peer left: to be sent once more */
+	bool held;  /* behind one of those: not sent yet */
 	int64_t at; /* monotonic, us */
 	size_t actual;
 	size_t len;
 	uint8_t data[];
 } Sent;
 
-static Sent *take_out(CcidUsbredir *usbredir, GList *link)
+static size_t cost_of(const Sent *sent)
 {
-	Sent *sent = link->data;
-
-	usbredir->sent_bytes -= sent->len;
-	g_queue_delete_link(&usbredir->sent, link);
-	return sent;
+	return sizeof(*sent) + sent->len;
 }
 
 static void sent_free(Sent *sent)
@@ -51,30 +61,72 @@ static void sent_free(Sent *sent)
 
 static void drop(CcidUsbredir *usbredir, GList *link)
 {
-	sent_free(take_out(usbredir, link));
-}
+	Sent *sent = link->data;
 
-static void drop_older(CcidUsbredir *usbredir, int64_t than)
-{
-	for (GList *i = usbredir->sent.head; i && ((Sent *)i->data)->at < than;
-	     i = usbredir->sent.head)
-		drop(usbredir, i);
+	usbredir->sent_bytes -= cost_of(sent);
+	g_queue_delete_link(&usbredir->sent, link);
+	sent_free(sent);
 }
 
 void usbredir_sent_forget(CcidUsbredir *usbredir)
 {
-	drop_older(usbredir, INT64_MAX);
+	while (usbredir->sent.head)
+		drop(usbredir, usbredir->sent.head);
+	usbredir->sent_due = false;
+	usbredir->message_goes_on = false;
 	g_clear_handle_id(&usbredir->sent_timer, g_source_remove);
 }
 
-static void fade(CcidUsbredir *usbredir, unsigned ms)
+/* ---- Pipes and ids ---- */
+
+/* The pipe of a transfer, as an endpoint address; control requests have two. */
+static uint8_t pipe_of(const UsbredirTransfer *transfer)
 {
-	drop_older(usbredir, g_get_monotonic_time() - ms * 1000);
+	switch (transfer->kind) {
+	case USBREDIR_BULK:
+		return transfer->bulk.endpoint;
+	case USBREDIR_INTERRUPT_OUT:
+		return transfer->interrupt.endpoint;
+	default:
+		return 0;
+	}
 }
 
-void usbredir_sent_left(CcidUsbredir *usbredir, bool cut)
+/* Interrupt input is a packet of our own: nobody submits it, the last one says
+ * all, and its id is one of ours. */
+static bool is_interrupt_input(const UsbredirTransfer *transfer)
 {
-	fade(usbredir, cut ? KEPT_MS : LATE_MS);
+	return transfer->kind == USBREDIR_INTERRUPT_OUT &&
+	       (transfer->interrupt.endpoint & 0x80u) != 0;
+}
+
+/* The last that is kept of `pipe`, or NULL. */
+static const Sent *last_of(const CcidUsbredir *usbredir, uint8_t pipe)
+{
+	for (GList *i = usbredir->sent.tail; i; i = i->prev) {
+		const Sent *sent = i->data;
+
+		if (pipe_of(&sent->transfer) == pipe)
+			return sent;
+	}
+	return NULL;
+}
+
+/* ---- What the peer has had ---- */
+
+/* Those of a pipe grow old together, so that none is missing before another. */
+static void fade(CcidUsbredir *usbredir, unsigned ms)
+{
+	int64_t than = g_get_monotonic_time() - ms * 1000;
+	GList *next;
+
+	for (GList *i = usbredir->sent.head; i; i = next) {
+		const Sent *sent = i->data;
+
+		next = i->next;
+		if (!sent->again && last_of(usbredir, pipe_of(&sent->transfer))->at < than)
+			drop(usbredir, i);
+	}
 }
 
 static gboolean on_fade(void *user)
@@ -90,50 +142,80 @@ static gboolean on_fade(void *user)
 	return G_SOURCE_REMOVE;
 }
 
-static bool is_kept(const UsbredirTransfer *transfer)
+/* Is `transfer` a further piece of the message before it? A message ends with a
+ * piece shorter than a packet. */
+static bool is_further_piece(CcidUsbredir *usbredir, const UsbredirTransfer *transfer)
 {
-	switch (transfer->kind) {
-	case USBREDIR_CONTROL:
-	case USBREDIR_BULK:
-	case USBREDIR_INTERRUPT_OUT: /* and what came in, see interrupt_received() */
-		return true;
-	case USBREDIR_INTERRUPT_IN:
-	case USBREDIR_SET_CONFIGURATION:
-	case USBREDIR_GET_CONFIGURATION:
-	case USBREDIR_SET_ALT:
-	case USBREDIR_GET_ALT:
+	bool further = usbredir->message_goes_on;
+
+	if (transfer->kind != USBREDIR_BULK || (transfer->bulk.endpoint & 0x80u) != 0)
 		return false;
+	usbredir->message_goes_on =
+		transfer->bulk.length != 0 && transfer->bulk.length % USBREDIR_PACKET == 0;
+	return further;
+}
+
+static bool has_id_of(const Sent *sent, const UsbredirTransfer *transfer)
+{
+	return !sent->held && !is_interrupt_input(&sent->transfer) &&
+	       sent->transfer.peer_id == transfer->peer_id;
+}
+
+/* All that was sent on that connection up to `last` has arrived. */
+static void drop_to(CcidUsbredir *usbredir, GList *last)
+{
+	bool again = ((Sent *)last->data)->again;
+	GList *next;
+
+	for (GList *i = usbredir->sent.head; i; i = next) {
+		const Sent *sent = i->data;
+		bool end = i == last;
+
+		next = end ? NULL : i->next;
+		if (!sent->held && sent->again == again)
+			drop(usbredir, i);
 	}
-	g_return_val_if_reached(false);
-}
-
-/* The pipe of a transfer, as an endpoint address; control requests have two. */
-static uint8_t pipe_of(const UsbredirTransfer *transfer)
-{
-	switch (transfer->kind) {
-	case USBREDIR_BULK:
-		return transfer->bulk.endpoint;
-	case USBREDIR_INTERRUPT_OUT:
-		return transfer->interrupt.endpoint;
-	default:
-		return 0;
-	}
-}
-
-/* The peer's id, which it may use again; of interrupt input we count our own. */
-static bool has_peers_id(const UsbredirTransfer *transfer)
-{
-	return transfer->kind != USBREDIR_INTERRUPT_OUT ||
-	       (transfer->interrupt.endpoint & 0x80u) == 0;
-}
-
-static bool is_obsolete(const UsbredirTransfer *sent, const UsbredirTransfer *by)
-{
-	return pipe_of(sent) == pipe_of(by) ||
-	       (sent->peer_id == by->peer_id && has_peers_id(sent) && has_peers_id(by));
 }
 
 void usbredir_sent_obsolete(CcidUsbredir *usbredir, const UsbredirTransfer *transfer)
+{
+	bool further = is_further_piece(usbredir, transfer);
+	GList *prev;
+
+	for (GList *i = usbredir->sent.tail; i; i = prev) {
+		const Sent *sent = i->data;
+		bool same_id = has_id_of(sent, transfer);
+		bool same_pipe =
+			!further && !sent->held && pipe_of(&sent->transfer) == pipe_of(transfer);
+
+		prev = i->prev;
+		if ((same_id || same_pipe) && sent->status != usb_redir_cancelled) {
+			drop_to(usbredir, i);
+			return;
+		}
+		if (same_id)
+			drop(usbredir, i);
+	}
+}
+
+/* ---- Keeping ---- */
+
+static void push(CcidUsbredir *usbredir, const Sent *like, VmcSpan data)
+{
+	Sent *sent = g_malloc(sizeof(*sent) + data.len);
+
+	*sent = *like;
+	sent->at = g_get_monotonic_time();
+	sent->len = data.len;
+	if (data.len > 0)
+		memcpy(sent->data, data.data, data.len);
+	usbredir->sent_bytes += cost_of(sent);
+	g_queue_push_tail(&usbredir->sent, sent);
+	if (usbredir->sent_timer == 0)
+		usbredir->sent_timer = g_timeout_add(KEPT_MS, on_fade, usbredir);
+}
+
+static void drop_sent(CcidUsbredir *usbredir, const UsbredirTransfer *displaced)
 {
 	GList *next;
 
@@ -141,7 +223,7 @@ void usbredir_sent_obsolete(CcidUsbredir *usbredir, const UsbredirTransfer *tran
 		const Sent *sent = i->data;
 
 		next = i->next;
-		if (is_obsolete(&sent->transfer, transfer))
+		if (displaced ? pipe_of(&sent->transfer) == pipe_of(displaced) : !sent->again)
 			drop(usbredir, i);
 	}
 }
@@ -149,39 +231,69 @@ void usbredir_sent_obsolete(CcidUsbredir *usbredir, const UsbredirTransfer *tran
 void usbredir_sent_keep(CcidUsbredir *usbredir, const UsbredirTransfer *transfer, uint8_t status,
 			VmcSpan data, size_t actual)
 {
-	Sent *sent;
+	Sent sent = { .transfer = *transfer, .status = status, .actual = actual };
 
-	usbredir_sent_obsolete(usbredir, transfer);
+	if (is_interrupt_input(transfer))
+		drop_sent(usbredir, transfer);
 	/* What waits for the peer's return is not sent yet. */
-	if (usbredir->silent || !is_kept(transfer) || data.len > KEPT_BYTES_MAX)
+	if (usbredir->silent)
 		return;
-	while (usbredir->sent_bytes + data.len > KEPT_BYTES_MAX)
-		drop(usbredir, usbredir->sent.head);
+	/* A peer with so much under way gets nothing again, rather than a part. */
+	if (usbredir->sent_bytes + sizeof(sent) + data.len > KEPT_BYTES_MAX)
+		drop_sent(usbredir, NULL);
+	if (usbredir->sent_bytes + sizeof(sent) + data.len <= KEPT_BYTES_MAX)
+		push(usbredir, &sent, data);
+}
 
-	sent = g_malloc(sizeof(*sent) + data.len);
-	sent->transfer = *transfer;
-	sent->status = status;
-	sent->at = g_get_monotonic_time();
-	sent->actual = actual;
-	sent->len = data.len;
-	if (data.len > 0)
-		memcpy(sent->data, data.data, data.len);
-	usbredir->sent_bytes += data.len;
-	g_queue_push_tail(&usbredir->sent, sent);
-	if (usbredir->sent_timer == 0)
-		usbredir->sent_timer = g_timeout_add(KEPT_MS, on_fade, usbredir);
+/* ---- The peer's return ---- */
+
+void usbredir_sent_left(CcidUsbredir *usbredir, bool cut)
+{
+	fade(usbredir, cut ? KEPT_MS : LATE_MS);
+	for (GList *i = usbredir->sent.head; i; i = i->next)
+		((Sent *)i->data)->again = true;
+	usbredir->sent_due = usbredir->sent.length > 0;
+}
+
+bool usbredir_sent_hold(CcidUsbredir *usbredir, const UsbredirTransfer *transfer, uint8_t status,
+			VmcSpan data, size_t actual)
+{
+	Sent sent = {
+		.transfer = *transfer,
+		.status = status,
+		.again = true,
+		.held = true,
+		.actual = actual,
+	};
+	const Sent *last = NULL;
+
+	if (usbredir->sent_due && !is_interrupt_input(transfer))
+		last = last_of(usbredir, pipe_of(transfer));
+	if (!last || !last->again)
+		return false;
+	push(usbredir, &sent, data);
+	return true;
 }
 
 void usbredir_sent_again(CcidUsbredir *usbredir)
 {
-	int64_t left = usbredir->forget_at - (int64_t)usbredir->away_ms * 1000;
+	GQueue due = G_QUEUE_INIT;
+	GList *next;
+	Sent *sent;
 
+	usbredir->sent_due = false;
+	for (GList *i = usbredir->sent.head; i; i = next) {
+		sent = i->data;
+		next = i->next;
+		if (!sent->again)
+			continue;
+		usbredir->sent_bytes -= cost_of(sent);
+		g_queue_unlink(&usbredir->sent, i);
+		g_queue_push_tail_link(&due, i);
+	}
 	/* Answered again they are kept anew, as of now: the peer may leave once
 	 * more. */
-	for (GList *i = usbredir->sent.head; i && ((Sent *)i->data)->at <= left;
-	     i = usbredir->sent.head) {
-		Sent *sent = take_out(usbredir, i);
-
+	while ((sent = g_queue_pop_head(&due))) {
 		usbredir_answer(usbredir, &sent->transfer, sent->status,
 				vmc_span(sent->data, sent->len), sent->actual);
 		sent_free(sent);

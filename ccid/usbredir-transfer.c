@@ -226,6 +226,8 @@ void usbredir_answer(CcidUsbredir *usbredir, UsbredirTransfer *transfer, uint8_t
 {
 	uint8_t first = data.len ? data.data[0] : 0;
 
+	if (usbredir_sent_hold(usbredir, transfer, status, data, actual))
+		return;
 	usbredir_sent_keep(usbredir, transfer, status, data, actual);
 	/* The parser takes no pointer, empty or not, where no data belongs. */
 	if (data.len == 0)

@@ -26,8 +26,7 @@
  * as much as this. */
 #define READ_AHEAD 4096u
 
-#define CONTROL_PACKET 64u  /* endpoint 0, both speeds: USB 2.0, 5.5.3 */
-#define PACKET_TOLD_MAX 64u /* of the other endpoints, see send_ep_info() */
+#define CONTROL_PACKET 64u /* endpoint 0, both speeds: USB 2.0, 5.5.3 */
 
 static void free_data(CcidUsbredir *usbredir, uint8_t *data, int len)
 {
@@ -68,7 +67,7 @@ static void send_ep_info(CcidUsbredir *usbredir, const UsbDeviceInfo *info)
 		 * of a guest's read to one transfer if each is a multiple of
 		 * this, and on a full-speed bus they are 64: else every 64
 		 * bytes cost it a round trip to here. */
-		header.max_packet_size[at] = MIN(endpoint->max_packet_size, PACKET_TOLD_MAX);
+		header.max_packet_size[at] = MIN(endpoint->max_packet_size, USBREDIR_PACKET);
 	}
 	usbredirparser_send_ep_info(usbredir->parser, &header);
 }
@@ -134,6 +133,7 @@ static void on_reset(void *priv)
  * those at once, so they need no limit. */
 static void request(CcidUsbredir *usbredir, UsbredirTransfer *transfer, const UsbSetup *setup)
 {
+	usbredir_sent_obsolete(usbredir, transfer);
 	usb_device_control(usbredir->device, transfer->id, setup, vmc_span(NULL, 0));
 }
 

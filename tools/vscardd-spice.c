@@ -22,6 +22,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -45,6 +46,10 @@
 #else
 #define MEMORY_MAX (384u * 1024 * 1024)
 #endif
+
+/* A turn of the loop that takes longer has hung. It is far more than any message
+ * takes, and than a login by SASL, which may ask other programs. */
+#define TURN_SECONDS 20
 
 static SpiceServer *server;
 static VmcOpts *settings;
@@ -454,6 +459,39 @@ static gboolean on_control(int fd, GIOCondition condition, gpointer user)
 
 /* ---- Being a process ---- */
 
+/*
+ * Waits for events. All that a client's bytes can make the library do happens
+ * between one wait and the next, so the kernel's timer runs there, and SIGALRM
+ * ends a process that does not come back: with it goes the card that nobody would
+ * answer for, and vscardd starts the next. A process that waits is not watched, and
+ * costs nothing.
+ */
+static gint wait_for_events(GPollFD *fds, guint n, gint timeout)
+{
+	const struct itimerval off = { 0 };
+	const struct itimerval on = { .it_value.tv_sec = TURN_SECONDS };
+	gint ready;
+
+	if (!listening)
+		return g_poll(fds, n, timeout);
+	setitimer(ITIMER_REAL, &off, NULL);
+	ready = g_poll(fds, n, timeout);
+	setitimer(ITIMER_REAL, &on, NULL);
+	return ready;
+}
+
+static void watch_turns(void)
+{
+	sigset_t alarms;
+
+	/* Whatever vscardd was started with. */
+	sigemptyset(&alarms);
+	sigaddset(&alarms, SIGALRM);
+	sigprocmask(SIG_UNBLOCK, &alarms, NULL);
+	signal(SIGALRM, SIG_DFL);
+	g_main_context_set_poll_func(NULL, wait_for_events);
+}
+
 /* Its end is vscardd's affair: a terminal's or a service manager's signal to
  * all reaches vscardd too, and a dead vscardd takes us along. What is in here,
  * passwords and other people's messages, is left in no file. */
@@ -494,6 +532,7 @@ static void serve(void)
 
 	complaints = g_string_new(NULL);
 	settle();
+	watch_turns();
 	fcntl(VMC_SPICE_CONTROL_FD, F_SETFD, FD_CLOEXEC);
 	settings = vmc_opts_new("-spice");
 	devices = g_ptr_array_new_with_free_func((GDestroyNotify)vmc_spice_device_free);

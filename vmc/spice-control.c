@@ -112,11 +112,13 @@ VmcSpiceReceived vmc_spice_control_receive(int fd, uint8_t packet[VMC_SPICE_CONT
 {
 	struct iovec part = { .iov_base = packet, .iov_len = VMC_SPICE_CONTROL_MAX };
 	Ancillary ancillary = { 0 };
+	/* Not all of the buffer: aligned, it has room for a second descriptor, which
+	 * nobody would close. The kernel keeps what does not fit. */
 	struct msghdr header = {
 		.msg_iov = &part,
 		.msg_iovlen = 1,
 		.msg_control = ancillary.bytes,
-		.msg_controllen = sizeof(ancillary.bytes),
+		.msg_controllen = CMSG_LEN(sizeof(int)),
 	};
 	ssize_t n;
 

@@ -35,10 +35,9 @@
  * front end went away over it, as it should. */
 #define AGENT_AGAIN_MS 500u
 
-/* A port's conversation ends before it is known whether the front end went away,
- * which a client may stay for, or hung up on the client. The word is on its
- * way when the end is there; a busy machine may take this long for it. */
-#define FRONT_WORD_MS 1000u
+/* A port's next conversation begins this long after its front end ended one, unless
+ * that has left over it, as it then says right after. */
+#define PORT_AGAIN_MS 100u
 
 /* What was handed to the library of the present message. */
 typedef struct Framing {
@@ -59,12 +58,13 @@ struct VmcSpiceDevice {
 	bool registered;
 	bool once;   /* was registered before */
 	bool front;  /* its front end is there */
-	bool open;   /* a port: its client was told so */
 	bool client; /* and so is a client */
+	bool open;   /* a port: clients were told so */
+	bool left;   /* a port: its front end went since the conversation began */
 	int fd;      /* the conversation; -1: none */
 	SpiceWatch *watch;
 	int wanted;   /* SPICE_WATCH_EVENT_* */
-	guint ending; /* source: vscardd ended the conversation */
+	guint ending; /* source: what follows the end of a conversation */
 	Framing framing;
 };
 
@@ -101,6 +101,12 @@ static void want(VmcSpiceDevice *device, int event, bool wanted)
 
 static void register_device(VmcSpiceDevice *device);
 static void unregister_device(VmcSpiceDevice *device);
+static gboolean end_port(gpointer user);
+
+static bool is_port(const VmcSpiceDevice *device)
+{
+	return strcmp(device->sin.subtype, PORT) == 0;
+}
 
 /* ---- The conversation ---- */
 
@@ -114,22 +120,8 @@ static void close_conversation(VmcSpiceDevice *device)
 	device->wanted = 0;
 }
 
-static bool is_port(const VmcSpiceDevice *device)
-{
-	return strcmp(device->sin.subtype, PORT) == 0;
-}
-
-static void tell_port(VmcSpiceDevice *device, bool open)
-{
-	if (device->open == open)
-		return;
-	device->open = open;
-	spice_server_port_event(&device->sin,
-				open ? SPICE_PORT_EVENT_OPENED : SPICE_PORT_EVENT_CLOSED);
-}
-
-/* vscardd hung up. The library has no way to send one channel's client away
- * but to take the device from it. */
+/* vscardd hung up, on another than a port. The library has no way to send one
+ * channel's client away but to take the device from it. */
 static gboolean end_client(gpointer user)
 {
 	VmcSpiceDevice *device = user;
@@ -141,17 +133,6 @@ static gboolean end_client(gpointer user)
 	}
 	unregister_device(device);
 	register_device(device);
-	return G_SOURCE_REMOVE;
-}
-
-static gboolean end_port(gpointer user)
-{
-	VmcSpiceDevice *device = user;
-
-	device->ending = 0;
-	close_conversation(device);
-	tell_port(device, false);
-	device->ending = g_timeout_add(FRONT_WORD_MS, end_client, device);
 	return G_SOURCE_REMOVE;
 }
 
@@ -182,17 +163,83 @@ static void open_conversation(VmcSpiceDevice *device)
 		return;
 	}
 	device->fd = pair[0];
+	device->left = false;
 	device->wanted = SPICE_WATCH_EVENT_READ;
 	device->watch = vmc_spice_watch_new(pair[0], device->wanted, on_watch, device);
 	events->opened(device->number, pair[1]);
 	close(pair[1]);
 }
 
+/* ---- Ports ---- */
+
+/* Tells a client, and those to come, whether there is somebody at the port. */
+static void say_port(VmcSpiceDevice *device, bool open)
+{
+	if (!device->registered || device->open == open)
+		return;
+	device->open = open;
+	spice_server_port_event(&device->sin,
+				open ? SPICE_PORT_EVENT_OPENED : SPICE_PORT_EVENT_CLOSED);
+}
+
+/* A conversation is on while both are there. */
+static void begin_port(VmcSpiceDevice *device)
+{
+	say_port(device, true);
+	if (device->client)
+		open_conversation(device);
+}
+
+static gboolean port_again(gpointer user)
+{
+	VmcSpiceDevice *device = user;
+
+	device->ending = 0;
+	if (device->front && device->fd < 0)
+		begin_port(device);
+	return G_SOURCE_REMOVE;
+}
+
+/* vscardd hung up, and the client was given all that came before. A port stays
+ * where it is, and keeps its client. */
+static gboolean end_port(gpointer user)
+{
+	VmcSpiceDevice *device = user;
+	bool left = device->left;
+
+	device->ending = 0;
+	close_conversation(device);
+	say_port(device, false);
+	if (device->front && left)
+		begin_port(device);
+	else if (device->front)
+		device->ending = g_timeout_add(PORT_AGAIN_MS, port_again, device);
+	return G_SOURCE_REMOVE;
+}
+
+static void set_port_front(VmcSpiceDevice *device, bool there)
+{
+	/* What it said last is still to be read, then end_port() follows. */
+	if (device->fd >= 0) {
+		device->left |= !there;
+		return;
+	}
+	g_clear_handle_id(&device->ending, g_source_remove);
+	if (there)
+		begin_port(device);
+	else
+		say_port(device, false);
+}
+
+/* ---- Clients ---- */
+
 static gboolean flush_rest(gpointer user)
 {
 	VmcSpiceDevice *device = user;
 
 	device->ending = 0;
+	if (is_port(device))
+		say_port(device, device->front);
 	if (device->registered && device->fd < 0)
 		spice_server_char_device_wakeup(&device->sin);
 	return G_SOURCE_REMOVE;
@@ -222,9 +269,6 @@ static void on_state(SpiceCharDeviceInstance *sin, int connected)
 	close_conversation(device);
 	if (!device->registered)
 		return;
-	/* Should it have been closed to this one, it is not to the next. */
-	if (is_port(device) && device->front)
-		tell_port(device, true);
 	/* What the client left half written or half read ends now, not in the
 	 * next one's conversation. */
 	if (strcmp(device->sin.subtype, VDAGENT) != 0) {
@@ -444,8 +488,6 @@ static void register_device(VmcSpiceDevice *device)
 	device->registered = true;
 	device->once = true;
 	debug_line(device, 1, "registered");
-	if (is_port(device) && device->front)
-		tell_port(device, true);
 }
 
 static void unregister_device(VmcSpiceDevice *device)
@@ -490,18 +532,6 @@ uint32_t vmc_spice_device_number(const VmcSpiceDevice *device)
 	return device->number;
 }
 
-/* A port stays where it is: its client is told, and a conversation is on while
- * both are there. */
-static void set_port_open(VmcSpiceDevice *device, bool open)
-{
-	if (!device->registered)
-		return;
-	close_conversation(device);
-	tell_port(device, open);
-	if (open && device->client)
-		open_conversation(device);
-}
-
 bool vmc_spice_device_set_front(VmcSpiceDevice *device, bool there)
 {
 	if (device->front == there)
@@ -510,7 +540,7 @@ bool vmc_spice_device_set_front(VmcSpiceDevice *device, bool there)
 	if (device->smartcard && device->once)
 		return false;
 	if (is_port(device))
-		set_port_open(device, there);
+		set_port_front(device, there);
 	else if (there)
 		register_device(device);
 	else

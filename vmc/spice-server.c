@@ -163,15 +163,28 @@ static bool may_log(VmcSpiceServer *server)
 	return server->lines < ERROR_LINES_MAX;
 }
 
+/* With debug= somebody asked for a line for each piece of data. */
+static bool wants_lines(const VmcSpiceServer *server)
+{
+	for (guint i = 0; i < server->ends->len; i++) {
+		const VmcSpiceEnd *end = server->ends->pdata[i];
+
+		if (end->debug > 0)
+			return true;
+	}
+	return false;
+}
+
 static void heard_log(VmcSpiceServer *server, const VmcSpiceControl *message)
 {
 	g_autofree char *line = line_of(message->text);
 
 	if (message->value == VMC_SPICE_LOG_DEBUG)
 		g_debug("SPICE server: %s", line);
-	else if (message->value == VMC_SPICE_LOG_MESSAGE)
+	else if (message->value == VMC_SPICE_LOG_MESSAGE &&
+		 (wants_lines(server) || may_log(server)))
 		g_message("SPICE server: %s", line);
-	else if (may_log(server))
+	else if (message->value == VMC_SPICE_LOG_WARNING && may_log(server))
 		g_warning("SPICE server: %s", line);
 }
 
@@ -334,6 +347,9 @@ static void forget_process(VmcSpiceServer *server)
 
 static char *cause_of_end(int status)
 {
+	/* Its own timer, which runs while it is at work. */
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+		return g_strdup("since it had hung");
 	if (WIFSIGNALED(status))
 		return g_strdup_printf("by signal %d, %s", WTERMSIG(status),
 				       strsignal(WTERMSIG(status)));

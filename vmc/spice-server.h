@@ -4,7 +4,8 @@
  * VmcSpiceServer: the SPICE server whose channels are the char devices
  * spicevmc and spiceport. libspice-server runs in a process of its own,
  * vscardd-spice: what a client can do to that library ends that process and
- * no more. Its char devices then close, and the process is started anew. It
+ * no more. Its char devices then close, and the process is started anew. One that
+ * hangs ends itself after some seconds. It
  * has a picture to show (spice-display.h, vmc_spice_display_add() after
  * spice_server_init()): viewers of spice-gtk do not take up the smartcard
  * channel of a server without a display channel (seen with spicy and

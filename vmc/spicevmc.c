@@ -171,23 +171,34 @@ static void begin(VmcSpicevmc *self)
 	vmc_chardev_emit_opened(&self->base);
 }
 
+/* One that nobody is there for any more. */
+static void drop_next(VmcSpicevmc *self)
+{
+	if (self->next >= 0)
+		close(self->next);
+	self->next = -1;
+}
+
 static void spicevmc_hangup(VmcChardev *chardev)
 {
 	VmcSpicevmc *self = spicevmc_of(chardev);
 
 	close_conversation(self);
-	if (self->next >= 0)
+	if (self->next >= 0 && self->end.front)
 		begin(self);
+	else
+		drop_next(self);
 }
 
 static void on_opened(VmcSpiceEnd *end, int fd)
 {
 	VmcSpicevmc *self = (VmcSpicevmc *)((char *)end - G_STRUCT_OFFSET(VmcSpicevmc, end));
 
-	if (self->next >= 0)
-		close(self->next);
+	drop_next(self);
 	self->next = fd;
-	if (self->base.state == VMC_CHARDEV_DOWN)
+	if (!self->end.front)
+		drop_next(self);
+	else if (self->base.state == VMC_CHARDEV_DOWN)
 		begin(self);
 	else
 		vmc_chardev_emit_gone(&self->base, vmc_chardev_hangup_error());
@@ -208,8 +219,7 @@ static void spicevmc_free(VmcChardev *chardev)
 
 	vmc_spice_server_remove(&self->end);
 	close_conversation(self);
-	if (self->next >= 0)
-		close(self->next);
+	drop_next(self);
 	g_free(self->name);
 }
 

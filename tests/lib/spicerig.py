@@ -101,7 +101,7 @@ class Rig:
 
 
 # Between vscardd and the server's process: numbers as in vmc/spice-control.h.
-SETTING, START, DEVICE, FRONT = range(1, 5)
+SETTING, START, DEVICE, FRONT, REMOVE = range(1, 6)
 FAILED, LISTENING, LOG, OPENED = 8, 7, 9, 10
 
 

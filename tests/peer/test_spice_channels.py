@@ -4,7 +4,9 @@ the library alone fails at, in its process by itself; ports, the agent and USB
 devices joined to sockets."""
 
 import os
+import socket
 import struct
+import threading
 import time
 import unittest
 
@@ -12,8 +14,8 @@ import spice
 import vscard
 from programs import NORMAL, Folder
 from spice import Session, Way
-from spicerig import FRONT, LOG, Library, Rig, until
-from stream import Closed, Late, connect
+from spicerig import DEVICE, FRONT, LOG, OPENED, Library, Rig, until
+from stream import Closed, Late, Stream, connect
 
 PORT_NAME = "org.vscard.test.0"
 
@@ -170,6 +172,83 @@ class Ports(unittest.TestCase):
                     port.send(b"and %d" % n)
                     self.assertEqual(out.read(5), b"and %d" % n)
                 port.wait_opened(False)
+
+
+    def test_last_words(self):
+        """What was said before the other side left arrives, however slow the
+        client is."""
+        words = os.urandom(8 << 20)
+
+        def say(out):
+            with out:
+                out.send(words)
+
+        with Session(self.rig.way) as session, session.port(PORT_NAME) as port:
+            speaker = threading.Thread(target=say, args=(connect(self.path),))
+            speaker.start()
+            time.sleep(0.5)
+            self.assertEqual(port.read(len(words)), words)
+            port.wait_opened(False)
+            speaker.join()
+
+
+class PortAlone(unittest.TestCase):
+    """A port in the server's process by itself."""
+
+    def setUp(self):
+        self.library = Library()
+        self.addCleanup(self.library.__exit__)
+        self.library.say(DEVICE, 8, 0, "port", PORT_NAME)
+        self.library.say(FRONT, 8, 1)
+
+    def conversation(self):
+        _, fds = self.library.hear(OPENED)
+        return Stream(socket.socket(fileno=fds[0]))
+
+    def test_hang_up(self):
+        """Its front end ends the conversation and stays: the client keeps its
+        channel, and the next one begins."""
+        with Session(Way(("127.0.0.1", self.library.port))) as session:
+            with session.port(PORT_NAME) as port:
+                for n in range(3):
+                    with self.conversation() as front:
+                        port.wait_opened()
+                        front.send(b"words %d" % n)
+                        port.send(b"and %d" % n)
+                        self.assertEqual(front.read(5), b"and %d" % n)
+                    self.assertEqual(port.read(7), b"words %d" % n)
+                    port.wait_opened(False)
+
+    def test_goes_and_returns(self):
+        """The next front end may be there before the client has heard the last
+        one out."""
+        with Session(Way(("127.0.0.1", self.library.port))) as session:
+            with session.port(PORT_NAME) as port:
+                for n in range(3):
+                    with self.conversation() as front:
+                        front.send(b"words %d" % n)
+                        self.library.say(FRONT, 8, 0)
+                        self.library.say(FRONT, 8, 1)
+                    self.assertEqual(port.read(7), b"words %d" % n)
+                    port.wait_opened(False)
+                    port.wait_opened()
+                with self.conversation() as front:
+                    self.library.say(FRONT, 8, 0)
+                port.wait_opened(False)
+
+    def test_client_that_leaves(self):
+        """And comes back while the port is closed, or is open again."""
+        for n in range(3):
+            with Session(Way(("127.0.0.1", self.library.port))) as session:
+                with session.port(PORT_NAME) as port:
+                    with self.conversation():
+                        port.wait_opened()
+                        if n == 1:
+                            self.library.say(FRONT, 8, 0)
+                    if n < 2:
+                        port.wait_opened(False)
+            if n == 1:
+                self.library.say(FRONT, 8, 1)
 
 
 class Joined(unittest.TestCase):

@@ -2,6 +2,7 @@
 
 /* What vscardd and vscardd-spice say to each other: as bytes, and on a socket. */
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -160,6 +161,44 @@ static void test_bad_descriptor(void **state)
 	close(pipes[0]);
 }
 
+/* Nor does one that comes with more of them than a message has. */
+static void test_two_descriptors(void **state)
+{
+	Ends *ends = *state;
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(2 * sizeof(int))];
+	} ancillary = { 0 };
+	struct iovec part = { .iov_base = (void *)(uintptr_t)sample_bytes, .iov_len = SAMPLE_SIZE };
+	struct msghdr header = {
+		.msg_iov = &part,
+		.msg_iovlen = 1,
+		.msg_control = ancillary.bytes,
+		.msg_controllen = CMSG_SPACE(2 * sizeof(int)),
+	};
+	struct cmsghdr *control = CMSG_FIRSTHDR(&header);
+	uint8_t packet[VMC_SPICE_CONTROL_MAX];
+	VmcSpiceControl seen;
+	int pipes[2], passed;
+	char byte;
+
+	assert_int_equal(pipe(pipes), 0);
+	control->cmsg_level = SOL_SOCKET;
+	control->cmsg_type = SCM_RIGHTS;
+	control->cmsg_len = CMSG_LEN(2 * sizeof(int));
+	memcpy(CMSG_DATA(control), (int[]){ pipes[1], pipes[1] }, 2 * sizeof(int));
+	assert_int_equal(sendmsg(ends->one, &header, 0), SAMPLE_SIZE);
+	close(pipes[1]);
+	assert_int_equal(vmc_spice_control_receive(ends->other, packet, &seen, &passed),
+			 VMC_SPICE_RECEIVED);
+	if (passed >= 0)
+		close(passed);
+	/* Not EAGAIN: nobody has the other end open. */
+	assert_int_equal(fcntl(pipes[0], F_SETFL, O_NONBLOCK), 0);
+	assert_int_equal(read(pipes[0], &byte, 1), 0);
+	close(pipes[0]);
+}
+
 static void test_long_packet(void **state)
 {
 	static uint8_t large[VMC_SPICE_CONTROL_MAX + 1];
@@ -208,10 +247,15 @@ static void test_full(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_bytes),  cmocka_unit_test(test_room),
-		cmocka_unit_test(test_cut),    cmocka_unit_test(test_bad),
-		socket_test(test_descriptor),  socket_test(test_bad_descriptor),
-		socket_test(test_long_packet), socket_test(test_gone),
+		cmocka_unit_test(test_bytes),
+		cmocka_unit_test(test_room),
+		cmocka_unit_test(test_cut),
+		cmocka_unit_test(test_bad),
+		socket_test(test_descriptor),
+		socket_test(test_bad_descriptor),
+		socket_test(test_two_descriptors),
+		socket_test(test_long_packet),
+		socket_test(test_gone),
 		socket_test(test_full),
 	};
 

@@ -822,26 +822,26 @@ static void test_silent_return(void **state)
 static void test_lost_answers(void **state)
 {
 	Host *host = *state;
-	uint64_t id, kept;
+	uint64_t id;
 
 	vsc_test_card_set_present(host->card, true);
 	send_command(host, CCID_GET_SLOT_STATUS, NULL, 0);
-	kept = host->last_id;
 	id = bulk_in(host, CCID_ENDPOINT_IN, 512);
 	packet_free(wait_for(host, usb_redir_bulk_packet));
 	cut(host);
 	wait_open(host);
-	/* The id of the last answer, for a transfer that has none yet. */
+	/* The id of the last answer, for a transfer that has none yet: so the peer
+	 * has had that one, and those before it. */
 	host->last_id = id - 1;
 	assert_int_equal(bulk_in(host, CCID_ENDPOINT_IN, 512), id);
-	check_packet(host, usb_redir_bulk_packet, kept, usb_redir_success, CCID_ENDPOINT_OUT);
+	g_usleep(150 * 1000);
 	settle();
 	assert_null(take(host, usb_redir_bulk_packet));
 	usbredirparser_send_cancel_data_packet(host->parser, id);
 	usbredirparser_do_write(host->parser);
 	check_packet(host, usb_redir_bulk_packet, id, usb_redir_cancelled, CCID_ENDPOINT_IN);
-	/* Kept, but not for ever, and the last of each pipe: of the two bulk ones,
-	 * the interrupt and the control one. */
+	/* Kept, but not for ever, and in quiet use the last of each pipe: of the two
+	 * bulk ones, the interrupt and the control one. */
 	for (unsigned i = 0; i < 100; i++) {
 		check_works(host);
 		assert_true(host->usbredir->sent.length <= 4);
@@ -852,6 +852,109 @@ static void test_lost_answers(void **state)
 	leave(host);
 	settle();
 	assert_int_equal(host->usbredir->sent.length, 0);
+}
+
+/* The next connection, at once; its silence says that it goes on. */
+static void return_silent(Host *host)
+{
+	host->usbredir->silence_ms = 1;
+	cut(host);
+	wait_open(host);
+}
+
+/* A controller of 64 bytes a transfer submits all pieces of a message before it
+ * has an answer: then each answer is sent again, in order, or QEMU aborts. */
+static void test_lost_pieces(void **state)
+{
+	Host *host = *state;
+	uint8_t message[130] = { CCID_XFR_BLOCK, sizeof(message) - CCID_HEADER };
+	uint64_t first;
+
+	power_on(host);
+	message[6] = ++host->seq;
+	first = host->last_id + 1;
+	bulk_out(host, CCID_ENDPOINT_OUT, message, 64);
+	bulk_out(host, CCID_ENDPOINT_OUT, message + 64, 64);
+	bulk_out(host, CCID_ENDPOINT_OUT, message + 128, 2);
+	for (unsigned i = 0; i < 3; i++)
+		check_packet(host, usb_redir_bulk_packet, first + i, usb_redir_success,
+			     CCID_ENDPOINT_OUT);
+	return_silent(host);
+	/* Nothing said that this one had come. */
+	check_packet(host, usb_redir_bulk_packet, first - 1, usb_redir_success, CCID_ENDPOINT_IN);
+	for (unsigned i = 0; i < 3; i++)
+		check_packet(host, usb_redir_bulk_packet, first + i, usb_redir_success,
+			     CCID_ENDPOINT_OUT);
+	settle();
+	assert_null(take(host, usb_redir_bulk_packet));
+	/* The next message says that they have come, but not of what came after. */
+	packet_free(read_answer(host, CCID_DATA_BLOCK));
+	send_command(host, CCID_GET_SLOT_STATUS, NULL, 0);
+	assert_int_equal(host->usbredir->sent.length, 2);
+}
+
+/* An answer that falls due while the peer is away goes behind one of its pipe
+ * that the peer has missed. */
+static void test_answers_in_order(void **state)
+{
+	Host *host = *state;
+	uint64_t first, second;
+
+	power_on(host);
+	vsc_test_card_set_mode(host->card, VSC_TEST_MANUAL);
+	first = bulk_in(host, CCID_ENDPOINT_IN, 512);
+	second = bulk_in(host, CCID_ENDPOINT_IN, 512);
+	bulk_out(host, CCID_ENDPOINT_OUT, "\x65\0\0\0\0\0\1\0\0\0", 10);
+	for (unsigned i = 0; i < 2; i++)
+		packet_free(wait_for(host, usb_redir_bulk_packet));
+	send_command(host, CCID_XFR_BLOCK, "\0\xEC\0\0", 4);
+	settle();
+	cut(host);
+	settle();
+	vsc_test_card_answer(host->card, VSC_OUTCOME_OK, vmc_span("\x12\x34\x90", 4));
+	settle();
+	wait_open(host);
+	settle();
+	/* It has something to say at once, of another pipe. */
+	usbredirparser_send_get_configuration(host->parser, ++host->last_id);
+	usbredirparser_do_write(host->parser);
+	check_packet(host, usb_redir_configuration_status, host->last_id, usb_redir_success, 1);
+	check_packet(host, usb_redir_bulk_packet, first, usb_redir_success, CCID_ENDPOINT_IN);
+	check_packet(host, usb_redir_bulk_packet, host->last_id - 1, usb_redir_success,
+		     CCID_ENDPOINT_OUT);
+	check_packet(host, usb_redir_bulk_packet, second, usb_redir_success, CCID_ENDPOINT_IN);
+	vsc_test_card_set_mode(host->card, VSC_TEST_AUTO);
+	vsc_test_card_set_present(host->card, false);
+	check_works(host);
+}
+
+/* A cancelled transfer is over for the guest before its answer comes: that it
+ * submits the next one says nothing of the answer. */
+static void test_lost_cancelled(void **state)
+{
+	Host *host = *state;
+	uint64_t id = bulk_in(host, CCID_ENDPOINT_IN, 512);
+
+	usbredirparser_send_cancel_data_packet(host->parser, id);
+	usbredirparser_do_write(host->parser);
+	check_packet(host, usb_redir_bulk_packet, id, usb_redir_cancelled, CCID_ENDPOINT_IN);
+	bulk_in(host, CCID_ENDPOINT_IN, 512);
+	settle();
+	return_silent(host);
+	check_packet(host, usb_redir_bulk_packet, id, usb_redir_cancelled, CCID_ENDPOINT_IN);
+}
+
+/* So much is under way that not all can be kept: none is. */
+static void test_too_much_sent(void **state)
+{
+	Host *host = *state;
+
+	/* To an endpoint that is none: refused, and no sign of what has come. */
+	for (unsigned i = 0; i < 20000; i++) {
+		bulk_out(host, 0x07, "x", 1);
+		packet_free(wait_for(host, usb_redir_bulk_packet));
+		assert_true(host->usbredir->sent_bytes <= 256u * 1024);
+	}
 }
 
 /* Nobody comes back: the card loses its power, and who goes on later is wrong. */
@@ -1037,6 +1140,10 @@ int main(void)
 		HOST_TEST(test_peer_returns),
 		HOST_TEST(test_silent_return),
 		HOST_TEST(test_lost_answers),
+		HOST_TEST(test_lost_pieces),
+		HOST_TEST(test_answers_in_order),
+		HOST_TEST(test_lost_cancelled),
+		HOST_TEST(test_too_much_sent),
 		HOST_TEST(test_away_too_long),
 		HOST_TEST(test_peer_does_not_read),
 		RAW_TEST(test_raw),
