@@ -3,6 +3,7 @@
 a SPICE channel of USB redirection joined with QEMU's usb-redir, so that a SPICE
 client's USB device is one of the VM's."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -237,7 +238,8 @@ class Pump(threading.Thread):
         except (Closed, OSError, ValueError):
             # A read and a write of a socket are not kept from each other.
             if type(self.sink) is Stream:  # pylint: disable=unidiomatic-typecheck
-                self.sink.sock.shutdown(socket.SHUT_RDWR)
+                with contextlib.suppress(OSError):  # it is closed
+                    self.sink.sock.shutdown(socket.SHUT_RDWR)
 
 
 class UsbRedirection(Case):
@@ -272,18 +274,29 @@ class UsbRedirection(Case):
         with Qemu(self.folder, self.folder / "s") as qemu:
             self.assertNotIn("attached", qemu.device())
             for _ in range(2):
-                with self.session_with_usb() as session:
-                    channel = session.usbredir()
-                    far = connect(self.far.usb())
-                    out = Pump(channel, far)
-                    Pump(far, channel)
-                    until(lambda: "attached" in qemu.device())
-                    self.assertRegex(qemu.usb(), r"Speed (12|480) Mb/s.*USB Redirection Device")
-                    self.assertEqual(int.from_bytes(out.first[:4], "little"), HELLO)
-                    self.assertIn(b"qemu usb-redir guest", out.first)
-                    channel.close()
+                session, channel, far, out = until(lambda: self.attach(qemu))
+                self.assertRegex(qemu.usb(), r"Speed (12|480) Mb/s.*USB Redirection Device")
+                self.assertEqual(int.from_bytes(out.first[:4], "little"), HELLO)
+                self.assertIn(b"qemu usb-redir guest", out.first)
+                channel.close()
+                session.close()
                 until(lambda: "attached" not in qemu.device())
                 far.close()
+
+    def attach(self, qemu):
+        """A session whose device QEMU has; None if its channel was still the one
+        that QEMU had before it connected again, and went with it."""
+        session = self.session_with_usb()
+        channel = session.usbredir()
+        far = connect(self.far.usb())
+        out = Pump(channel, far)
+        Pump(far, channel)
+        until(lambda: "attached" in qemu.device() or not out.is_alive())
+        if out.is_alive():
+            return session, channel, far, out
+        for end in (channel, session, far):
+            end.close()
+        return None
 
     def test_qemu_goes(self):
         """The channel ends with the VM, and is there again with the next."""
