@@ -334,7 +334,9 @@ static size_t copy_atr(VmcSpan atr, uint8_t *to)
 }
 
 /* T0 without TD offers T=0 alone, and has no TCK (7816-3, 8.2.3 and 8.2.5). The
- * speed is kept; the guard time is the card's own affair. */
+ * speed is kept. TA2, that the card speaks T=1 and nothing else, is not; nor TC1,
+ * the guard time, which is between the card and its reader; nor TC2: a command
+ * that crosses a wire may take the default waiting time, however fast the card. */
 static size_t write_atr(const VscAtr *atr, uint8_t to[VSC_ATR_MAX])
 {
 	uint8_t k = (uint8_t)atr->historical.len;

@@ -563,13 +563,123 @@ static void test_adapter_apdu(void **state)
 	unwrap(card, &fake);
 }
 
+/* A card of T=0 with a host of APDUs: one request is as many as it takes. */
+static void test_adapter_tpdu(void **state)
+{
+	VscAdapter *adapter;
+	Fake fake;
+	VscCard *card = wrapped(&fake, &adapter);
+
+	(void)state;
+	fake.base.exchange = VSC_EXCHANGE_T0;
+	vsc_card_emit_inserted(&fake.base);
+	vsc_adapter_set_host(adapter, VSC_EXCHANGE_APDU);
+	vsc_card_power_on(card, 1);
+	fake_answer(&fake, VSC_OUTCOME_OK, "3b021450");
+	assert_int_equal(vsc_card_exchange(card), VSC_EXCHANGE_APDU);
+	send(card, 2, "00a4000001aa00");
+	assert_string_equal(fake.got, "00a4000001aa");
+	fake_answer(&fake, VSC_OUTCOME_OK, "6102");
+	assert_string_equal(fake.got, "00c0000002");
+	vsc_card_emit_working(&fake.base, fake.token);
+	fake_answer(&fake, VSC_OUTCOME_OK, "6c01");
+	assert_string_equal(fake.got, "00c0000001");
+	fake_answer(&fake, VSC_OUTCOME_OK, "119000");
+	assert_heard("in 1:ok:3b021450 2:working 2:ok:119000 ");
+
+	/* What cannot be said in TPDUs is answered from the loop. */
+	send(card, 3, "0060000000");
+	assert_string_equal(heard->str, "");
+	assert_heard("3:ok:6d00 ");
+
+	/* Nobody waits for the rest; a removal ends it. */
+	send(card, 4, "00a4000001aa00");
+	vsc_card_cancel(card, 4);
+	fake_answer(&fake, VSC_OUTCOME_OK, "6102");
+	assert_string_equal(fake.got, "00a4000001aa");
+	send(card, 5, "00a4000001bb00");
+	fake_answer(&fake, VSC_OUTCOME_OK, "6102");
+	vsc_card_emit_removed(&fake.base);
+	fake_answer(&fake, VSC_OUTCOME_NO_CARD, "");
+	assert_heard("4:cancelled: out 5:no card: ");
+	unwrap(card, &fake);
+}
+
+/* What the card takes, and the host, counts from the next power on. */
+static void test_adapter_changes(void **state)
+{
+	VscAdapter *adapter;
+	Fake fake;
+	VscCard *card = wrapped(&fake, &adapter);
+
+	(void)state;
+	vsc_card_emit_inserted(&fake.base);
+	vsc_card_power_on(card, 1);
+	fake_answer(&fake, VSC_OUTCOME_OK, "3b021450");
+	assert_int_equal(vsc_card_exchange(card), VSC_EXCHANGE_T0);
+	fake.base.exchange = VSC_EXCHANGE_T0;
+	vsc_adapter_set_host(adapter, VSC_EXCHANGE_APDU);
+	/* The ATR says T=0, and yet the card takes APDUs. */
+	send(card, 2, "00a4000001aa");
+	assert_string_equal(fake.got, "00a4000001aa00");
+	fake_answer(&fake, VSC_OUTCOME_OK, "11229000");
+	vsc_card_reset(card, 3);
+	fake_answer(&fake, VSC_OUTCOME_OK, "3b021450");
+	send(card, 4, "00a4000001aa00");
+	assert_string_equal(fake.got, "00a4000001aa");
+	fake_answer(&fake, VSC_OUTCOME_OK, "6a82");
+	assert_heard("in 1:ok:3b021450 2:ok:6102 3:ok:3b021450 4:ok:6a82 ");
+	unwrap(card, &fake);
+}
+
+static void assert_atr(VscCard *card, const char *want)
+{
+	g_autofree char *hex = vsc_script_hex(vsc_card_atr(card));
+
+	assert_string_equal(hex, want);
+}
+
+/* What is known of the card and of its reader is the adapter's too. */
+static void test_adapter_describes(void **state)
+{
+	static const uint8_t atr[] = { 0x3b, 0x80, 0x01, 0x81 };
+	const VscReaderInfo info = { .vendor = "V", .serial = "1" };
+	VscAdapter *adapter;
+	Fake fake;
+	VscCard *card = wrapped(&fake, &adapter);
+
+	(void)state;
+	assert_atr(card, "");
+	vsc_card_set_atr(&fake.base, vmc_span(atr, sizeof(atr)));
+	vsc_card_emit_inserted(&fake.base);
+	assert_atr(card, "3b00");
+	vsc_adapter_set_host(adapter, VSC_EXCHANGE_APDU);
+	assert_atr(card, "3b800181");
+	vsc_card_emit_removed(&fake.base);
+	assert_atr(card, "");
+
+	vsc_card_describe(&fake.base, "other", &info);
+	assert_string_equal(vsc_card_name(card), "other");
+	assert_string_equal(vsc_card_info(card)->vendor, "V");
+	assert_null(vsc_card_info(card)->type);
+	assert_heard("in out described ");
+
+	/* One that is made later knows it from the start. */
+	vsc_card_free(card);
+	card = vsc_adapter_card(vsc_adapter_new(&fake.base));
+	assert_string_equal(vsc_card_name(card), "other");
+	assert_string_equal(vsc_card_info(card)->serial, "1");
+	unwrap(card, &fake);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_table),        cmocka_unit_test(test_envelope_lengths),
-		cmocka_unit_test(test_forms),        cmocka_unit_test(test_host_fetches),
-		cmocka_unit_test(test_adapter),      cmocka_unit_test(test_adapter_cancel),
-		cmocka_unit_test(test_adapter_apdu),
+		cmocka_unit_test(test_table),           cmocka_unit_test(test_envelope_lengths),
+		cmocka_unit_test(test_forms),           cmocka_unit_test(test_host_fetches),
+		cmocka_unit_test(test_adapter),         cmocka_unit_test(test_adapter_apdu),
+		cmocka_unit_test(test_adapter_cancel),  cmocka_unit_test(test_adapter_tpdu),
+		cmocka_unit_test(test_adapter_changes), cmocka_unit_test(test_adapter_describes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -245,6 +245,78 @@ static void test_atrs(void **state)
 	}
 }
 
+/* 8.2.5: TCK is there unless T=0 alone is named, and makes all but TS 0. */
+static void check_tck(const uint8_t *atr, size_t len)
+{
+	bool others = false;
+	uint8_t sum = 0;
+	size_t at = 1;
+
+	/* From one TD to the next, over the TA, TB and TC before it. */
+	for (uint8_t y = atr[1]; (y & 0x80) != 0; y = atr[at]) {
+		at += (y >> 4 & 1u) + (y >> 5 & 1u) + (y >> 6 & 1u) + 1;
+		assert_true(at < len);
+		others = others || (atr[at] & 0x0f) != 0;
+	}
+	for (size_t i = 1; i < len; i++)
+		sum ^= atr[i];
+	assert_true(!others || sum == 0);
+}
+
+static void check_real_atr(const char *hex, const char *shown, bool extended)
+{
+	g_autoptr(GByteArray) atr = vsc_script_bytes(hex);
+	VmcSpan span = vmc_span(atr->data, atr->len), got;
+	uint8_t bytes[VSC_ATR_MAX];
+	g_autofree char *got_hex = NULL;
+	const char *because = NULL;
+	VscAtr before, after;
+	VscT0 t0;
+
+	if (!vsc_atr_parse(span, &before, &because))
+		fail_msg("%s: %s", hex, because);
+	got = vmc_span(bytes, vsc_t0_atr(span, bytes));
+	got_hex = vsc_script_hex(got);
+	if (strcmp(got_hex, strcmp(shown, "=") == 0 ? hex : shown) != 0)
+		fail_msg("%s becomes %s", hex, got_hex);
+	check_tck(got.data, got.len);
+	assert_true(vsc_atr_parse(got, &after, &because));
+	assert_int_equal(after.first, 0);
+	assert_int_equal(after.ta1, before.ta1);
+	assert_int_equal(after.inverse, before.inverse);
+	assert_int_equal(after.historical.len, before.historical.len);
+	if (strcmp(shown, "=") != 0)
+		assert_true(after.t0 && !after.t1 && !after.specific);
+
+	vsc_t0_init(&t0);
+	vsc_t0_powered(&t0, span, VSC_EXCHANGE_APDU);
+	if (t0.extended != extended)
+		fail_msg("%s: extended APDUs: %d", hex, t0.extended);
+	vsc_t0_powered(&t0, span, VSC_EXCHANGE_T0);
+	assert_true(t0.native && !t0.extended);
+}
+
+static void test_real_atrs(void **state)
+{
+	g_autofree char *text = NULL;
+	g_auto(GStrv) lines = NULL;
+	unsigned n = 0;
+
+	(void)state;
+	assert_true(g_file_get_contents("fixtures/atrs.txt", &text, NULL, NULL));
+	lines = g_strsplit(text, "\n", -1);
+	for (unsigned i = 0; lines[i] != NULL; i++) {
+		g_auto(GStrv) fields = g_strsplit(lines[i], " | ", -1);
+
+		if (lines[i][0] == '#' || lines[i][0] == '\0')
+			continue;
+		assert_int_equal(g_strv_length(fields), 4);
+		check_real_atr(fields[0], fields[1], strcmp(fields[2], "extended") == 0);
+		n++;
+	}
+	assert_true(n >= 40);
+}
+
 /* What is no ATR goes through; whoever takes it says so. */
 static void test_no_atr(void **state)
 {
@@ -259,9 +331,8 @@ static void test_no_atr(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_scripts),
-		cmocka_unit_test(test_every_length),
-		cmocka_unit_test(test_atrs),
+		cmocka_unit_test(test_scripts), cmocka_unit_test(test_every_length),
+		cmocka_unit_test(test_atrs),    cmocka_unit_test(test_real_atrs),
 		cmocka_unit_test(test_no_atr),
 	};
 
