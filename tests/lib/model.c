@@ -352,6 +352,9 @@ GByteArray *vsc_model_host_run(VscModelHost *host, VmcSpan apdu)
 			 sw2 = response->data[n + 1];
 		uint8_t header[] = { apdu.data[0] & 0x03, 0xc0, 0, 0, (uint8_t)sw2 };
 
+		/* 12.2.3, case 2S.3: a host of TPDUs cuts what is more itself. */
+		if (host->form == VSC_MODEL_APDUS && n > ne - MIN(ne, all->len))
+			blame(host, "more data than Ne");
 		g_byte_array_append(all, response->data, MIN(n, ne - MIN(ne, all->len)));
 		/* 12.2.5, case 4S.2: there may be something all the same. */
 		unasked = rounds == 0 && host->form != VSC_MODEL_APDUS && data.len > 0 && ne > 0 &&
