@@ -5,9 +5,9 @@
  * exchanges T=0 TPDUs only (ISO/IEC 7816-3:2006, clause 10), whatever the card
  * is; so commands come as TPDUs, go to the card as APDUs, and responses leave
  * in the pieces that T=0 knows: 61xx and GET RESPONSE, 6Cxx and the command
- * again (12.2). Behind it
- * may be a card that speaks T=0 itself, by way of VscTpdu: then it is the card
- * that says 61xx to a command with data, and the host that fetches.
+ * again (12.2). Behind it may be a card that speaks T=0 itself, by way of VscTpdu
+ * (tpdu.h): then it is the card that says 61xx to a command with data, and the
+ * host that fetches.
  *
  * No reply carries exactly 52 bytes of data: with the status and the CCID
  * header that makes 64 bytes, which QEMU's reader follows with a stray empty
@@ -35,7 +35,8 @@ typedef enum VscT0Step {
 
 typedef struct VscT0 {
 	bool native;   /* the card speaks T=0 itself */
-	bool extended; /* it does not, and its ATR says that it takes extended APDUs */
+	bool extended; /* it does not, and its ATR says that it takes extended APDUs: their
+			* pieces in ENVELOPEs are put together for it */
 
 	/* The command in hand. */
 	uint8_t header[4]; /* CLA INS P1 P2 of the TPDU */
