@@ -2,7 +2,7 @@
 
 /*
  * The client link: a VscClient fed from a char device on one side and from the
- * lent cards on the other. Each card goes through a VscT0Card, which is told
+ * lent cards on the other. Each card goes through a VscAdapter, which is told
  * at the start of a conversation what the host exchanges.
  *
  * A card is the present host's only from a power on that the present
@@ -13,9 +13,9 @@
 
 #include "vscard/link.h"
 
+#include "vscard/adapter.h"
 #include "vscard/atr.h"
 #include "vscard/port.h"
-#include "vscard/t0-card.h"
 
 /* Beside what VscClient promises by itself. */
 #define CLIENT_CAPS VSC_CAP_EXTENDED
@@ -31,8 +31,8 @@ typedef enum Step {
 typedef struct Lent {
 	VscClientLink *link;
 	uint32_t slot;
-	VscCard *card; /* NULL: the slot is free */
-	VscT0Card *t0; /* around `card` */
+	VscCard *card;       /* NULL: the slot is free */
+	VscAdapter *adapter; /* around `card` */
 	Step step;
 	VscToken token; /* of `step`, ours to the card */
 	VscToken run;   /* STEP_RUN: the client's; NONE: nobody wants it any more */
@@ -58,7 +58,7 @@ static void run(VscClientLink *link);
 
 static VscCard *card_of(Lent *lent)
 {
-	return vsc_t0_card(lent->t0);
+	return vsc_adapter_card(lent->adapter);
 }
 
 static VscToken begin(Lent *lent, Step step)
@@ -78,7 +78,8 @@ static void go_on(Lent *lent)
 	if (lent->powered && (!wanted || lent->stale)) {
 		vsc_card_power_off(card_of(lent), begin(lent, STEP_OFF));
 	} else if (!lent->powered && wanted) {
-		vsc_t0_card_set_tpdu(lent->t0, lent->link->tpdu);
+		vsc_adapter_set_host(lent->adapter,
+				     lent->link->tpdu ? VSC_EXCHANGE_T0 : VSC_EXCHANGE_APDU);
 		vsc_card_power_on(card_of(lent), begin(lent, STEP_ON));
 	}
 }
@@ -368,7 +369,7 @@ bool vsc_client_link_add(VscClientLink *link, VscCard *card)
 
 	lent = &link->lent[slot];
 	*lent = (Lent){ .link = link, .slot = slot, .card = card };
-	lent->t0 = vsc_t0_card_new(card);
+	lent->adapter = vsc_adapter_new(card);
 	vsc_card_set_user(card_of(lent), &card_events, lent);
 	vsc_client_reader_added(link->client, slot, vsc_card_name(card));
 	run(link);
