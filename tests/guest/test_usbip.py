@@ -150,7 +150,7 @@ class Lengths(Exported, Sizes, unittest.TestCase):
 
     def test_driver_taken_away(self):
         """The host's driver goes with all it has attached, and comes again."""
-        self.guest.run("modprobe -r vhci_hcd", check=True)
+        self.guest.run("rmmod vhci_hcd", check=True)
         self.guest.run("pcsc-tool wait no-reader 30", check=True)
         self.guest.run("modprobe vhci-hcd", check=True)
         self.guest.attach(self.port)
