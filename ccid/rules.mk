@@ -16,6 +16,7 @@ ccid_SOURCES := \
 	ccid/usbip-import.c \
 	ccid/usbip-server.c \
 	ccid/usbredir-return.c \
+	ccid/usbredir-replug.c \
 	ccid/usbredir-sent.c \
 	ccid/usbredir-transfer.c \
 	ccid/usbredir.c

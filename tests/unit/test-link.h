@@ -130,7 +130,11 @@ static void raw_expect(Raw *raw, uint32_t type, uint32_t id, const char *data, s
 static const char init_old[] = "VSCD\0\0\0\2\0\0\0";
 /* Takes commands and gives answers longer than short APDUs. */
 static const char init_extended[] = "VSCD\0\0\0\2\x20\0\0";
+/* A host that exchanges APDUs, of before there were Requests. */
 static const char init_ours[] = "VSCD\0\0\0\2\x80\0\0";
+/* What our host and our client say. */
+static const char init_host[] = "VSCD\0\0\0\2\x90\0\0";
+static const char init_client[] = "VSCD\0\0\0\2\x70\0\0";
 static const char atr_t0[] = { 0x3b, 0x00 };
 static const char atr_t1[] = { 0x3b, (char)0x80, 0x01, (char)0x81 };
 static const char success[4];
