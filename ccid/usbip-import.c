@@ -31,7 +31,7 @@ typedef struct Submit {
 struct UsbipImport {
 	UsbDevice *device;
 	uint32_t devid;
-	UsbipImportSend send;
+	const UsbipImportEvents *events;
 	void *user;
 	GQueue submits; /* Submit */
 	size_t pending; /* bytes on their way out */
@@ -107,7 +107,7 @@ static void reply_empty(UsbipImport *import, const UsbipCommand *command, UsbipS
 	uint8_t header[USBIP_HEADER];
 
 	usbip_put_submitted(header, command->seqnum, status, 0, command->packets);
-	import->send(import->user, vmc_span(header, sizeof(header)));
+	import->events->send(import->user, vmc_span(header, sizeof(header)));
 }
 
 /* Header and data in one, so that they go in one write. */
@@ -120,7 +120,7 @@ static void reply(UsbipImport *import, const Submit *submit, UsbipStatus status,
 	usbip_put_submitted(bytes, submit->seqnum, status, actual, submit->packets);
 	if (data.len > 0)
 		memcpy(bytes + USBIP_HEADER, data.data, data.len);
-	import->send(import->user, vmc_span(bytes, len));
+	import->events->send(import->user, vmc_span(bytes, len));
 	vmc_wipe(bytes, len);
 }
 
@@ -147,7 +147,14 @@ static void on_complete(void *user, uint64_t id, UsbStatus status, VmcSpan data,
 	reply(import, submit, told, data, (uint32_t)actual);
 }
 
-static const UsbDeviceEvents device_events = { .complete = on_complete };
+static void on_changed(void *user)
+{
+	UsbipImport *import = user;
+
+	import->events->changed(import->user);
+}
+
+static const UsbDeviceEvents device_events = { .complete = on_complete, .changed = on_changed };
 
 /* ---- Commands ---- */
 
@@ -254,7 +261,7 @@ static void unlink_submit(UsbipImport *import, const UsbipCommand *command)
 			usb_device_cancel(import->device, submit->end_id);
 	}
 	usbip_put_unlinked(header, command->seqnum, submit != NULL ? USBIP_UNLINKED : USBIP_OK);
-	import->send(import->user, vmc_span(header, sizeof(header)));
+	import->events->send(import->user, vmc_span(header, sizeof(header)));
 }
 
 bool usbip_import_command(UsbipImport *import, const UsbipCommand *command, const char **because)
@@ -271,13 +278,14 @@ bool usbip_import_command(UsbipImport *import, const UsbipCommand *command, cons
 
 /* ---- Life ---- */
 
-UsbipImport *usbip_import_new(UsbDevice *device, uint32_t devid, UsbipImportSend send, void *user)
+UsbipImport *usbip_import_new(UsbDevice *device, uint32_t devid, const UsbipImportEvents *events,
+			      void *user)
 {
 	UsbipImport *import = g_new0(UsbipImport, 1);
 
 	import->device = device;
 	import->devid = devid;
-	import->send = send;
+	import->events = events;
 	import->user = user;
 	g_queue_init(&import->submits);
 	if (usb_device_attach(device, &device_events, import))

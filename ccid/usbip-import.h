@@ -21,15 +21,21 @@ typedef struct UsbipImport UsbipImport;
  * takes each at once unless its host leaves answers unread. */
 #define USBIP_PENDING_MAX USBIP_OUT_MAX
 
-/* Sends `reply`, a whole one, valid during the call. Comes from within
- * usbip_import_command() and from the loop. */
-typedef void (*UsbipImportSend)(void *user, VmcSpan reply);
+/* What an import tells who has it. */
+typedef struct UsbipImportEvents {
+	/* Sends `reply`, a whole one, valid during the call. Comes from within
+	 * usbip_import_command() and from the loop. */
+	void (*send)(void *user, VmcSpan reply);
+	/* The device says other things of itself than it did; see UsbDeviceEvents. */
+	void (*changed)(void *user);
+} UsbipImportEvents;
 
 /* Attaches `device` (borrowed) for the client that names it `devid`; NULL if it
  * is attached already. */
-UsbipImport *usbip_import_new(UsbDevice *device, uint32_t devid, UsbipImportSend send, void *user);
+UsbipImport *usbip_import_new(UsbDevice *device, uint32_t devid, const UsbipImportEvents *events,
+			      void *user);
 
-/* Detaches the device, which is then as after a reset. Not from within `send`. */
+/* Detaches the device, which is then as after a reset. Not from within `events`. */
 void usbip_import_free(UsbipImport *import);
 
 /*

@@ -45,6 +45,7 @@ struct CcidUsbipServer {
 	GQueue connections; /* Connection, handed over */
 	GQueue over;        /* Connection, to be freed from the loop */
 	guint reaper;
+	bool replug;
 	Export exports[CCID_USBIP_DEVICES_MAX];
 };
 
@@ -121,6 +122,16 @@ static void on_reply(void *user, VmcSpan reply)
 {
 	put(user, reply);
 }
+
+static void on_changed(void *user)
+{
+	Connection *connection = user;
+
+	if (connection->server->replug)
+		end(connection, false, "its device has another name now");
+}
+
+static const UsbipImportEvents import_events = { .send = on_reply, .changed = on_changed };
 
 /* ---- Operations ---- */
 
@@ -210,7 +221,7 @@ static void import(Connection *connection, const UsbipOp *op)
 		return;
 	}
 	connection->import = usbip_import_new(export->device, USBIP_DEVID(BUSNUM, export->devnum),
-					      on_reply, connection);
+					      &import_events, connection);
 	if (connection->import == NULL) {
 		refuse(connection, op, USBIP_OP_BUSY, "somebody has the device");
 		return;
@@ -408,6 +419,11 @@ static Export *find_device(CcidUsbipServer *server, const UsbDevice *device)
 		if (server->exports[i].device == device)
 			return &server->exports[i];
 	return NULL;
+}
+
+void ccid_usbip_server_set_replug(CcidUsbipServer *server, bool replug)
+{
+	server->replug = replug;
 }
 
 bool ccid_usbip_server_add(CcidUsbipServer *server, UsbDevice *device)

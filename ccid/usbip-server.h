@@ -32,6 +32,14 @@ CcidUsbipServer *ccid_usbip_server_new(VmcChardev *chardev, GError **error);
 void ccid_usbip_server_free(CcidUsbipServer *server);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(CcidUsbipServer, ccid_usbip_server_free)
 
+/*
+ * What becomes of an import whose device has another name now. USB/IP cannot
+ * plug it in again, so by default it is left as it is, and the next import
+ * brings the new name. With `replug` it is ended, for clients that attach again
+ * by themselves.
+ */
+void ccid_usbip_server_set_replug(CcidUsbipServer *server, bool replug);
+
 /* Exports `device` (borrowed until it is removed) by the lowest busid that is
  * free: 1-1, 1-2, ... False when there is no room. */
 bool ccid_usbip_server_add(CcidUsbipServer *server, UsbDevice *device);

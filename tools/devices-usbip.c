@@ -18,6 +18,9 @@ typedef struct UsbipState {
 static const VmcOptDesc usbip_options[] = {
 	{ "chardev", VMC_OPT_STRING, 0, 0,
 	  "chardev that USB/IP clients connect to, a socket with server=on; their port is 3240" },
+	{ "replug", VMC_OPT_BOOL, 0, 0,
+	  "end a client's connection when its reader's name changes, for one that attaches again "
+	  "by itself (off)" },
 	{ 0 },
 };
 
@@ -44,6 +47,7 @@ static bool usbip_create(Machine *machine, Device *device, GError **error)
 		g_prefix_error(error, "%s: ", vmc_opts_text(device->opts));
 		return false;
 	}
+	ccid_usbip_server_set_replug(state->server, vmc_opts_bool(device->opts, "replug", false));
 	return true;
 }
 

@@ -15,10 +15,10 @@ LISTENS = re.compile(r"chardev net: listening on tcp:127\.0\.0\.1:(\d+),server")
 class UsbipAppliance(Appliance):
     """A vscardd that exports its readers; their cards come by UNIX sockets."""
 
-    def __init__(self, readers=2, wait="off", extra=(), **more):
+    def __init__(self, readers=2, attach="", extra=(), **more):
         super().__init__(readers, extra=[
-            "-chardev", f"socket,id=net,host=127.0.0.1,port=0,server=on,wait={wait}",
-            "-device", "usbip,id=bus0,chardev=net", *extra], **more)
+            "-chardev", f"socket,id=net,host=127.0.0.1,port=0,server=on,wait=off",
+            "-device", f"usbip,id=bus0,chardev=net{attach}", *extra], **more)
 
     def reader_args(self, n):
         return ["-device", f"usb-ccid,id=ccid{n},bus=bus0.0",

@@ -107,6 +107,7 @@ typedef struct Bench {
 	Fake fake;
 	UsbipImport *import;
 	GPtrArray *replies; /* GByteArray */
+	unsigned changes;
 } Bench;
 
 static void on_reply(void *user, VmcSpan reply)
@@ -118,6 +119,13 @@ static void on_reply(void *user, VmcSpan reply)
 	g_ptr_array_add(bench->replies, bytes);
 }
 
+static void on_changed(void *user)
+{
+	((Bench *)user)->changes++;
+}
+
+static const UsbipImportEvents events = { .send = on_reply, .changed = on_changed };
+
 static int set_up(void **state)
 {
 	Bench *bench = g_new0(Bench, 1);
@@ -126,7 +134,7 @@ static int set_up(void **state)
 	bench->fake.usb.class = &fake_class;
 	bench->fake.log = g_string_new(NULL);
 	bench->replies = g_ptr_array_new_with_free_func((GDestroyNotify)g_byte_array_unref);
-	bench->import = usbip_import_new(&bench->fake.usb, DEVID, on_reply, bench);
+	bench->import = usbip_import_new(&bench->fake.usb, DEVID, &events, bench);
 	assert_non_null(bench->import);
 	*state = bench;
 	return 0;
@@ -565,15 +573,27 @@ static void test_second_import(void **state)
 {
 	Bench *bench = *state;
 
-	assert_null(usbip_import_new(&bench->fake.usb, DEVID, on_reply, bench));
+	assert_null(usbip_import_new(&bench->fake.usb, DEVID, &events, bench));
 	submit_in(bench, 1, 3, 8, 0);
 	usbip_import_free(bench->import);
 	assert_int_equal(bench->fake.resets, 1);
 	/* The next one hears nothing of the last one's. */
-	bench->import = usbip_import_new(&bench->fake.usb, DEVID, on_reply, bench);
+	bench->import = usbip_import_new(&bench->fake.usb, DEVID, &events, bench);
 	assert_non_null(bench->import);
 	complete(bench, USB_STATUS_OK, 2);
 	assert_int_equal(bench->replies->len, 0);
+}
+
+static void test_changed(void **state)
+{
+	Bench *bench = *state;
+
+	submit_in(bench, 1, 3, 8, 0);
+	usb_device_changed(&bench->fake.usb);
+	assert_int_equal(bench->changes, 1);
+	/* What becomes of it is for others to say. */
+	complete(bench, USB_STATUS_OK, 2);
+	assert_reply(bench, USBIP_RET_SUBMIT, 1, USBIP_OK, 2, 2);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, set_up, tear_down)
@@ -601,6 +621,7 @@ int main(void)
 		TEST(too_many),
 		TEST(too_many_bytes),
 		TEST(second_import),
+		TEST(changed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
