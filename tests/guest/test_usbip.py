@@ -9,9 +9,10 @@ import time
 import unittest
 
 from guest import Guest
-from opensc import Database, LifeScript
+from opensc import PIN, Database, LifeScript, verify_command
 from programs import Program
 from test_life import SLEEP, data_of, echo
+from test_readers import NOT_VERIFIED, SELECT, SIGN
 from test_sizes import Sizes
 from usbiprig import UsbipAppliance
 
@@ -71,9 +72,10 @@ class Exported:
 
 
 class OpenSC(LifeScript, Exported, unittest.TestCase):
-    """The OpenSC script and a card's life; then the reader's."""
+    """The OpenSC script and a card's life; then the reader's. Whose name the
+    reader has depends on who was there first."""
 
-    reader_name = "vscard"
+    reader_name = "VMware Virtual USB CCID"
 
     @classmethod
     def setUpClass(cls):
@@ -93,7 +95,21 @@ class OpenSC(LifeScript, Exported, unittest.TestCase):
             self.guest.wait_reader_with_card()
             self.works()
 
-    def test_8_second_importer(self):
+    def test_8_detaching_takes_the_pin_back(self):
+        """What was verified by one import is not for the next."""
+        words = [SELECT, verify_command(PIN), *SIGN]
+        done = self.guest.run(f"pcsc-tool apdu {' '.join(words)}", timeout=60, check=True).text
+        said = [line.split()[0][-4:] for line in done.splitlines()]
+        self.assertEqual(said[:4], ["610D", "9000", "9000", "9000"], done)
+        self.guest.detach_port(self.port)
+        self.guest.run("pcsc-tool wait no-reader 30", check=True)
+        self.guest.attach(self.port)
+        self.guest.wait_reader_with_card()
+        done = self.guest.run(f"pcsc-tool apdu {SELECT} {' '.join(SIGN)}", check=True).text
+        said = [line.split()[0][-4:] for line in done.splitlines()]
+        self.assertEqual(said[:3], ["610D", "9000", NOT_VERIFIED], done)
+
+    def test_9_second_importer(self):
         done = self.guest.attach(self.port, check=False)
         self.assertNotEqual(done.status, 0)
         self.assertIn("Device busy", done.text)

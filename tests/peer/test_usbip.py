@@ -381,42 +381,33 @@ class Names(unittest.TestCase):
     """A reader that takes the name of the remote one."""
 
     def lend(self, appliance, name):
-        """A client with a reader of that name and a card in it."""
-        client = vscard.Client(appliance.card())
-        self.addCleanup(client.close)
-        client.init(vscard.CAP_EXTENDED)
-        client.add_reader(name=name)
-        client.insert()
-        return client
+        """A client of ours with a card in a reader of that name."""
+        return Program("tests/peer/echo-client", f"path={appliance.card()}", "t1",
+                       f"--reader={name}")
 
-    def path(self, appliance):
-        return usbip.device_list(appliance.address)[0].path
+    def check_path(self, appliance, path):
+        self.assertEqual(usbip.device_list(appliance.address)[0].path, path)
 
     def test_an_import_keeps_what_it_has(self):
-        """The list and the next import have the new name; what would be a
-        terminal's command in it is not."""
-        with UsbipAppliance(readers=1) as appliance:
-            host = appliance.host()
-            self.lend(appliance, b"Reader \x1b[2J of B")
-            power_on(host)
-            self.assertEqual(self.path(appliance), "/vscard/1-1 Reader ?[2J of B")
+        """The list and the next import have the new name; in a list that a
+        terminal shows it is of plain letters."""
+        with UsbipAppliance(readers=1) as appliance, appliance.host() as host, \
+             self.lend(appliance, "Ren\u00e9's reader"):
+            power_on(host, None)
+            self.check_path(appliance, "/vscard/1-1 Ren??'s reader")
             host.close()
-            host = appliance.host()
-            power_on(host)
-            host.close()
+            with appliance.host() as after:
+                power_on(after, None)
 
     def test_replug(self):
-        with UsbipAppliance(readers=1, attach=",replug=on") as appliance:
-            host = appliance.host()
-            self.lend(appliance, b"Reader of B")
+        with UsbipAppliance(readers=1, attach=",replug=on") as appliance, \
+             appliance.host() as host, self.lend(appliance, "Reader of B"):
             with self.assertRaises(Closed):
                 while True:
                     host.usb.receive()
-            host.close()
-            host = appliance.host()
-            power_on(host)
-            self.assertEqual(self.path(appliance), "/vscard/1-1 Reader of B")
-            host.close()
+            with appliance.host() as after:
+                power_on(after, None)
+                self.check_path(appliance, "/vscard/1-1 Reader of B")
 
 
 class Appliances(unittest.TestCase):
