@@ -266,6 +266,12 @@ static void set_string(CcidDevice *device, unsigned i, const char *text)
 	device->strings[i] = g_strdup(text);
 }
 
+static const char *name_for_people(const CcidDevice *device)
+{
+	return device->identity.interface != NULL ? device->identity.interface :
+						    device->identity.product;
+}
+
 /* Takes the name and serial number of the card's reader, if they are others. */
 static void follow(CcidDevice *device)
 {
@@ -280,6 +286,7 @@ static void follow(CcidDevice *device)
 	set_string(device, STRING_OF_SERIAL, serial);
 	device->identity.interface = device->strings[STRING_OF_INTERFACE];
 	device->identity.serial = device->strings[STRING_OF_SERIAL];
+	device->info.name = name_for_people(device);
 	device->changed_at = now_ms();
 	usb_device_changed(&device->usb);
 }
@@ -591,7 +598,7 @@ static void fill_info(CcidDevice *device)
 		.configuration = CCID_CONFIGURATION,
 		.endpoints = device->endpoints,
 		.n_endpoints = N_ENDPOINTS,
-		.name = device->identity.product,
+		.name = name_for_people(device),
 	};
 }
 

@@ -12,6 +12,9 @@ ccid_SOURCES := \
 	ccid/bulk-out.c \
 	ccid/usb.c \
 	ccid/device.c \
+	ccid/usbip.c \
+	ccid/usbip-import.c \
+	ccid/usbip-server.c \
 	ccid/usbredir-return.c \
 	ccid/usbredir-replug.c \
 	ccid/usbredir-sent.c \

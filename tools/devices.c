@@ -137,7 +137,8 @@ static bool usb_ccid_create(Machine *machine, Device *device, GError **error)
 		machine_bus(machine, device->opts, DEVICE_ATTACH, attach_has_room,
 			    "add an attach point for it: "
 			    "-chardev socket,id=usb0,path=PATH,server=on,wait=off "
-			    "-device usbredir,chardev=usb0, or -usb for one at a default place",
+			    "-device usbredir,chardev=usb0, or -usb for one at a default place, "
+			    "or -device usbip for hosts on the network",
 			    error);
 	UsbCcidState *state;
 
@@ -192,10 +193,9 @@ static const DeviceDriver usb_ccid_driver = {
 const DeviceDriver *const *device_drivers(void)
 {
 	static const DeviceDriver *const drivers[] = {
-		&usbredir_driver,       &usb_ccid_driver,
-		&passthru_driver,       &emulated_driver,
-		&chardev_join_driver,   &virtio_serial_driver,
-		&virtserialport_driver, NULL,
+		&usbredir_driver,      &usbip_driver,          &usb_ccid_driver,
+		&passthru_driver,      &emulated_driver,       &chardev_join_driver,
+		&virtio_serial_driver, &virtserialport_driver, NULL,
 	};
 
 	return drivers;

@@ -89,6 +89,13 @@ void vmc_chardev_take_describe(VmcChardev *chardev, char *describe);
 /* A conversation starts; the one before is hung up. */
 void vmc_chardev_emit_opened(VmcChardev *chardev);
 
+/* Does the user take more conversations than the device's own? Then each goes
+ * to vmc_chardev_emit_accepted(), straight from the loop, which takes
+ * `connection`: a device of the same backend, for which
+ * vmc_chardev_emit_opened() was called. */
+bool vmc_chardev_accepts(const VmcChardev *chardev);
+void vmc_chardev_emit_accepted(VmcChardev *chardev, VmcChardev *connection);
+
 /* There is input, or the end of it. Straight from the loop. */
 void vmc_chardev_emit_readable(VmcChardev *chardev);
 /* The same from the loop later, for backends that are called by a writer. */

@@ -647,6 +647,21 @@ void vmc_chardev_emit_opened(VmcChardev *chardev)
 	defer(chardev, DUE_OPENED);
 }
 
+bool vmc_chardev_accepts(const VmcChardev *chardev)
+{
+	return chardev->events != NULL && chardev->events->accepted != NULL;
+}
+
+void vmc_chardev_emit_accepted(VmcChardev *chardev, VmcChardev *connection)
+{
+	g_return_if_fail(vmc_chardev_accepts(chardev));
+
+	g_debug("chardev %s: accepted %s", chardev->id, connection->describe);
+	chardev->busy++;
+	chardev->events->accepted(chardev->user, connection);
+	chardev->busy--;
+}
+
 void vmc_chardev_emit_readable(VmcChardev *chardev)
 {
 	tell(chardev, tell_readable);

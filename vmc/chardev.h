@@ -46,6 +46,13 @@ typedef struct VmcChardevEvents {
 	 * (VMC_CHARDEV_ERROR_OPEN) is valid during the call. The next attempt is
 	 * `again` milliseconds away; 0: there will be none. */
 	void (*failed)(void *user, const GError *reason, unsigned again);
+	/* Not NULL: the user can have many conversations at once. A server that
+	 * can, too (a listening socket; nothing else) then hands each over as a
+	 * device of its own, open, in this call: `connection` is the user's to
+	 * give events to and, outside of any, to free, and ends with its one
+	 * conversation. One that began before there was such a user, and those
+	 * of all other devices, come by `opened`. */
+	void (*accepted)(void *user, VmcChardev *connection);
 	/* The user starts away; see vmc_chardev_set_away(). */
 	bool away;
 } VmcChardevEvents;
@@ -58,6 +65,11 @@ typedef struct VmcChardevEvents {
 /* What the queue may ever hold: room for a user to finish what it is in the
  * middle of after VMC_WRITE_HIGH. */
 #define VMC_CHARDEV_MAX_QUEUE (1024u * 1024)
+
+/* Connections of one server that users may have and not have freed; the next
+ * ones wait in the system's backlog. Room for a connection to each device of a
+ * USB bus and as many that only ask. */
+#define VMC_CHARDEV_ACCEPTED_MAX 256u
 
 typedef enum VmcWrite {
 	VMC_WRITE_OK,     /* taken, go on */

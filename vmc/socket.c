@@ -4,8 +4,9 @@
  * The backend "socket": a byte stream over TCP, a UNIX socket or an inherited
  * descriptor, as client or server, with QEMU's keys. One conversation at a
  * time: while a client is served nobody is accepted, and the next one waits in
- * the backlog. Everything goes through a GIOStream's pollable halves, so that a
- * stream on top of the socket can take their place.
+ * the backlog. A user that takes many gets a VmcSocket for each that is accepted.
+ * Everything goes through a GIOStream's pollable halves, so that a stream on top
+ * of the socket can take their place.
  */
 
 #include "vmc/socket.h"
@@ -73,6 +74,9 @@ struct VmcSocket {
 	VmcListener *listener;
 	GPtrArray *accepting; /* GSource, one a listening socket */
 	guint accept_timer;
+	GPtrArray *handed; /* VmcSocket, connections that users have */
+	/* or one of its connections */
+	VmcSocket *server; /* NULL, too: it is gone */
 	/* or a client. */
 	Attempt *attempt;
 	guint retry_timer;
@@ -363,6 +367,14 @@ static void socket_hangup(VmcChardev *chardev)
 
 /* ---- Servers ---- */
 
+/* Whether another client can be served. */
+static bool wants_client(const VmcSocket *self)
+{
+	if (vmc_chardev_accepts(&self->base))
+		return self->handed->len < VMC_CHARDEV_ACCEPTED_MAX;
+	return self->stream == NULL;
+}
+
 static void stop_accepting(VmcSocket *self)
 {
 	for (guint i = 0; i < self->accepting->len; i++)
@@ -379,6 +391,42 @@ static gboolean accept_again(void *data)
 	return G_SOURCE_REMOVE;
 }
 
+/* "tcp:HOST:PORT" of the one who connected; on UNIX sockets all look alike. */
+static char *describe_client(const VmcSocket *self, GSocket *sock)
+{
+	const VmcSocketConfig tcp = { .kind = VMC_SOCKET_TCP };
+	g_autoptr(GSocketAddress) address = g_socket_get_remote_address(sock, NULL);
+	g_autofree char *host = NULL;
+	GInetSocketAddress *inet;
+
+	if (!G_IS_INET_SOCKET_ADDRESS(address))
+		return g_strdup_printf("client of %s", self->base.describe);
+	inet = G_INET_SOCKET_ADDRESS(address);
+	host = g_inet_address_to_string(g_inet_socket_address_get_address(inet));
+	return vmc_socket_config_describe(&tcp, host, g_inet_socket_address_get_port(inet));
+}
+
+/* The user takes many: this one gets a device of its own. */
+static void hand_over(VmcSocket *self, GSocket *sock)
+{
+	VmcSocket *made = g_new0(VmcSocket, 1);
+
+	vmc_chardev_init(&made->base, &vmc_socket_class, self->base.id);
+	vmc_chardev_take_describe(&made->base, describe_client(self, sock));
+	made->config = (VmcSocketConfig){
+		.kind = VMC_SOCKET_FD,
+		.nodelay = self->config.nodelay,
+		.quickack = self->config.quickack,
+	};
+	made->accepting = g_ptr_array_new();
+	made->server = self;
+	g_ptr_array_add(self->handed, made);
+	start_conversation(made, g_socket_connection_factory_create_connection(sock));
+	if (!wants_client(self))
+		stop_accepting(self);
+	vmc_chardev_emit_accepted(&self->base, &made->base);
+}
+
 static gboolean on_client(GSocket *listening, GIOCondition condition G_GNUC_UNUSED, void *data)
 {
 	VmcSocket *self = data;
@@ -387,6 +435,10 @@ static gboolean on_client(GSocket *listening, GIOCondition condition G_GNUC_UNUS
 
 	if (g_error_matches(error, G_IO_ERROR, G_IO_ERROR_WOULD_BLOCK))
 		return G_SOURCE_CONTINUE; /* it was there and left */
+	if (sock != NULL && vmc_chardev_accepts(&self->base)) {
+		hand_over(self, sock);
+		return G_SOURCE_CONTINUE;
+	}
 
 	stop_accepting(self);
 	if (sock == NULL) {
@@ -403,6 +455,8 @@ static void start_accepting(VmcSocket *self)
 {
 	const GPtrArray *sockets = vmc_listener_sockets(self->listener);
 
+	if (self->accepting->len > 0 || self->accept_timer != 0)
+		return;
 	for (guint i = 0; i < sockets->len; i++) {
 		GSource *source = g_socket_create_source(sockets->pdata[i], G_IO_IN, NULL);
 
@@ -419,6 +473,7 @@ static bool start_server(VmcSocket *self, const VmcOpts *opts, GError **error)
 		return false;
 	vmc_chardev_take_describe(&self->base,
 				  vmc_listener_describe(self->listener, &self->config));
+	self->handed = g_ptr_array_new();
 	start_accepting(self);
 	/* A port that was not given as such has to be said to be of use. */
 	if (self->config.kind == VMC_SOCKET_TCP &&
@@ -620,10 +675,33 @@ static bool start_client(VmcSocket *self, const VmcOpts *opts, GError **error)
 
 static void look_for_next(VmcSocket *self)
 {
-	if (self->config.server)
+	if (self->config.server && wants_client(self))
+		start_accepting(self);
+	else if (!self->config.server)
+		schedule_attempt(self);
+}
+
+/* A user that takes many is served beside the conversation there is, any other
+ * is not. */
+static void socket_attached(VmcChardev *chardev, bool there G_GNUC_UNUSED)
+{
+	VmcSocket *self = socket_of(chardev);
+
+	if (self->listener == NULL)
+		return;
+	if (wants_client(self))
 		start_accepting(self);
 	else
-		schedule_attempt(self);
+		stop_accepting(self);
+}
+
+/* One connection less that a user has. */
+static void leave_server(VmcSocket *self)
+{
+	if (self->server == NULL)
+		return;
+	g_ptr_array_remove_fast(self->server->handed, self);
+	look_for_next(self->server);
 }
 
 static void socket_free(VmcChardev *chardev)
@@ -631,6 +709,10 @@ static void socket_free(VmcChardev *chardev)
 	VmcSocket *self = socket_of(chardev);
 
 	stop_accepting(self);
+	leave_server(self);
+	for (guint i = 0; self->handed != NULL && i < self->handed->len; i++)
+		((VmcSocket *)self->handed->pdata[i])->server = NULL;
+	g_clear_pointer(&self->handed, g_ptr_array_unref);
 	g_clear_handle_id(&self->accept_timer, g_source_remove);
 	g_clear_handle_id(&self->retry_timer, g_source_remove);
 	if (self->attempt != NULL) {
@@ -682,6 +764,7 @@ const VmcChardevClass vmc_socket_class = {
 	.want_read = socket_want_read,
 	.want_write = socket_want_write,
 	.finish = socket_finish,
+	.attached = socket_attached,
 	.hangup = socket_hangup,
 	.free = socket_free,
 };

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A CCID host, as a driver in a guest is, over the tests' usbredir host: builds
+"""A CCID host, as a driver in a guest is, over the tests' usbredir host, or over
+what has the same methods, such as their USB/IP host: builds
 PC_to_RDR messages, reads RDR_to_PC ones (CCID revision 1.1, clause 6), and
 keeps count of which command was answered how often."""
 
@@ -78,10 +79,10 @@ def unpack(message):
 
 
 class CcidHost:
-    """A driver of one reader."""
+    """A driver of one reader: the one at a usbredir address, or that of `usb`."""
 
-    def __init__(self, address, caps=usbredir.CAPS):
-        self.usb = usbredir.UsbredirHost(address, caps)
+    def __init__(self, address=None, caps=usbredir.CAPS, usb=None):
+        self.usb = usb or usbredir.UsbredirHost(address, caps)
         self.seq = 0
         self.pending = None  # id of the bulk-IN transfer that waits
         self.extensions = 0

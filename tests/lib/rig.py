@@ -43,8 +43,8 @@ class Rig:
         self.appliance = self.start(readers=2, build=build, **more)
         self.count = 0
         try:
-            self.host = CcidHost(self.appliance.usb(0)).open()
-            self.other = CcidHost(self.appliance.usb(1)).open()
+            self.host = self.open_host(0)
+            self.other = self.open_host(1)
             self.other_client = vscard.Client.with_card(self.appliance.card(1))
             power_on(self.other)
         except BaseException as error:
@@ -55,6 +55,10 @@ class Rig:
     def start(self, **more):
         """The vscardd it is about; its second reader's card comes by a socket."""
         return Appliance(**more)
+
+    def open_host(self, n):
+        """A host of reader n."""
+        return CcidHost(self.appliance.usb(n)).open()
 
     def close(self):
         """Ends all; the appliance has to go in order."""
@@ -76,7 +80,7 @@ class Rig:
     def new_host(self):
         """The first reader gets a new host; the old one is gone."""
         self.host.close()
-        self.host = CcidHost(self.appliance.usb(0)).open()
+        self.host = self.open_host(0)
 
     def check_other(self):
         """The second reader has not noticed."""
