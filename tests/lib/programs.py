@@ -74,13 +74,14 @@ def run(program, *args, build=SAN, limit=60, **env):
 class Program:
     """A program at work; stdout and stderr go to a file each."""
 
-    def __init__(self, program, *args, build=SAN, stdin=subprocess.DEVNULL, **env):
+    def __init__(self, program, *args, build=SAN, stdin=subprocess.DEVNULL, stdout=None, **env):
         self.folder = Folder()
         self.err_path = self.folder / "stderr"
         self.out_path = self.folder / "stdout"
         with open(self.err_path, "wb") as err, open(self.out_path, "wb") as out:
             self.process = subprocess.Popen([str(build / program), *args], stdin=stdin,
-                                            stdout=out, stderr=err, env=environment(**env))
+                                            stdout=stdout or out, stderr=err,
+                                            env=environment(**env))
         self.name = program
         # A test that fails on its way to end() leaves nothing behind either.
         atexit.register(self.kill)
