@@ -18,7 +18,6 @@
 #pragma weak log_msg
 
 static const char *const domains[] = { "vmc", "vscard", "ccid" };
-static guint handlers[G_N_ELEMENTS(domains)];
 
 static void write_line(int priority, const char *text)
 {
@@ -55,15 +54,12 @@ static void trace(const char *line)
 void ifd_log_start(void)
 {
 	const int levels = G_LOG_LEVEL_MASK | G_LOG_FLAG_FATAL | G_LOG_FLAG_RECURSION;
+	static gsize started;
 
+	if (!g_once_init_enter(&started))
+		return;
 	for (size_t i = 0; i < G_N_ELEMENTS(domains); i++)
-		handlers[i] = g_log_set_handler(domains[i], (GLogLevelFlags)levels, handle, NULL);
+		g_log_set_handler(domains[i], (GLogLevelFlags)levels, handle, NULL);
 	vsc_link_set_trace(1, trace);
-}
-
-void ifd_log_stop(void)
-{
-	vsc_link_set_trace(0, NULL);
-	for (size_t i = 0; i < G_N_ELEMENTS(domains); i++)
-		g_log_remove_handler(domains[i], handlers[i]);
+	g_once_init_leave(&started, 1);
 }

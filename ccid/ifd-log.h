@@ -8,8 +8,7 @@
 
 #pragma once
 
-/* Sends what GLib's log gets from vmc/, vscard/ and ccid/, and what the card
- * links trace, to that log; and stops that. Only for those domains: whatever
+/* From now on, what GLib's log gets from vmc/, vscard/ and ccid/ and what the
+ * card links trace goes there; once is enough. Only for those domains: whatever
  * else uses GLib in the process keeps its ways. */
 void ifd_log_start(void);
-void ifd_log_stop(void);

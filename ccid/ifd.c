@@ -10,6 +10,7 @@
  */
 
 #include "ccid/ifd-handler.h"
+#include "ccid/ifd-log.h"
 #include "ccid/ifd-readers.h"
 #include "vscard/atr.h"
 
@@ -23,6 +24,7 @@ static RESPONSECODE open_lun(DWORD lun, const char *name)
 {
 	g_autoptr(GError) error = NULL;
 
+	ifd_log_start();
 	if (ifd_readers_open(lun, name, &error))
 		return IFD_SUCCESS;
 	/* pcscd does not try again: it is for the administrator to put right. */
@@ -42,6 +44,7 @@ RESPONSECODE IFDHCreateChannel(DWORD Lun, DWORD Channel)
 	g_autofree char *name = NULL;
 
 	if (Channel == 0 || Channel > CHANNEL_MAX) {
+		ifd_log_start();
 		g_warning("CHANNELID %lu is no TCP port; write one, or a DEVICENAME", Channel);
 		return IFD_COMMUNICATION_ERROR;
 	}

@@ -37,6 +37,8 @@ UNIT_TESTS := $(patsubst %.c,%,$(sort $(wildcard tests/unit/test-*.c)))
 FUZZ_TESTS := $(patsubst %.c,%,$(sort $(wildcard tests/fuzz/fuzz-*.c)))
 BENCHES := $(patsubst %.c,%,$(sort $(wildcard tests/bench/*.c)))
 PEERS := $(patsubst %.c,%,$(sort $(wildcard tests/peer/*.c)))
+# The guest's PC/SC client, for this side's pcscd.
+PEERS += tests/guest/pcsc-tool
 TEST_LIB_SOURCES := $(sort $(wildcard tests/lib/*.c))
 
 TEST_PROGRAMS := $(addprefix $(BUILD)/,$(UNIT_TESTS) $(BENCHES) $(PEERS))

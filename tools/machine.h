@@ -118,6 +118,9 @@ const DeviceDriver *const *device_drivers(void);
 /* Those of devices-cards.c. */
 extern const DeviceDriver passthru_driver, emulated_driver;
 
+/* That of devices-ifd.c. */
+extern const DeviceDriver ifd_driver;
+
 /* Those of devices-join.c. */
 extern const DeviceDriver chardev_join_driver, virtio_serial_driver, virtserialport_driver;
 

@@ -12,7 +12,9 @@ import subprocess
 import threading
 from typing import NamedTuple
 
+import vscard
 from programs import SAN, Program
+from vscard import APDU, ATR, CARD_REMOVE, ERROR, INIT, READER_ADD, READER_REMOVE, pack
 
 (SUCCESS, ERROR_TAG, VALUE_READ_ONLY, PTS_FAILURE, ERROR_NOT_SUPPORTED, PROTOCOL_NOT_SUPPORTED,
  POWER_ACTION, COMMUNICATION_ERROR, RESPONSE_TIMEOUT, NOT_SUPPORTED, ICC_PRESENT, ICC_NOT_PRESENT,
@@ -25,6 +27,17 @@ TAG_SLOT_THREAD_SAFE, TAG_KILLABLE, TAG_STOP, TAG_WAIT = 0x0FAC, 0x0FB1, 0x0FB2,
 ATTR_ATR, ATTR_VENDOR, ATTR_TYPE, ATTR_SERIAL = 0x90303, 0x10100, 0x10101, 0x10103
 ATTR_MAXINPUT, ATTR_PRESENCE, ATTR_STATUS = 0x7A007, 0x90300, 0x90301
 GET_FEATURES = 0x42000000 + 3400
+
+# What a client that breaks the protocol may send once it has a card.
+HOSTILE = (
+    pack(APDU, 0, b"", 0xFFFFFFFF), pack(ATR, 0, b"", 0x80000000), b"\xff" * 400,
+    pack(READER_ADD, 0xFFFFFFFF, b"x" * 65544), pack(ATR, 0, b""), pack(ATR, 0, b"\x3b" * 60),
+    pack(ATR, 15, vscard.ECHO_ATR), pack(READER_REMOVE, 0), pack(READER_REMOVE, 200),
+    pack(APDU, 0, bytes(65544)), pack(APDU, 0, b"\x90"), pack(APDU, 3, b"\x90\x00"),
+    pack(CARD_REMOVE, 0) * 50, pack(INIT, 0, b"VSCX"), pack(INIT, 0, b""),
+    pack(ERROR, 0, b"\1"), pack(ERROR, 0, b"\0\0\0\1"), pack(0x101, 0, bytes(100)),
+    pack(0, 0, b""), pack(ATR, 0, vscard.ECHO_ATR) * 20,
+    (pack(CARD_REMOVE, 0) + pack(ATR, 0, vscard.ECHO_ATR)) * 100, b"\0\0\0", b"")
 
 # A buffer that holds every response, and one that holds every ATR.
 ROOM = 65538

@@ -12,8 +12,8 @@ import unittest
 
 import ifd
 import vscard
-from ifd import (COMMUNICATION_ERROR, ICC_NOT_PRESENT, POWER_ACTION, POWER_DOWN, POWER_UP, RESET,
-                 RESPONSE_TIMEOUT, SUCCESS, Driver)
+from ifd import (COMMUNICATION_ERROR, HOSTILE, ICC_NOT_PRESENT, POWER_ACTION, POWER_DOWN, POWER_UP,
+                 RESET, RESPONSE_TIMEOUT, SUCCESS, Driver)
 from programs import Folder
 from stream import Closed
 from vscard import APDU, ATR, CARD_REMOVE, ERROR, INIT, READER_ADD, READER_REMOVE, Client, pack
@@ -537,21 +537,11 @@ class Hostile(DriverCase):
     """Peers that break the protocol: the reader ends what it must, and takes
     the next client."""
 
-    HOSTILE = (
-        pack(APDU, 0, b"", 0xFFFFFFFF), pack(ATR, 0, b"", 0x80000000), b"\xff" * 400,
-        pack(READER_ADD, 0xFFFFFFFF, b"x" * 65544), pack(ATR, 0, b""), pack(ATR, 0, b"\x3b" * 60),
-        pack(ATR, 15, vscard.ECHO_ATR), pack(READER_REMOVE, 0), pack(READER_REMOVE, 200),
-        pack(APDU, 0, bytes(65544)), pack(APDU, 0, b"\x90"), pack(APDU, 3, b"\x90\x00"),
-        pack(CARD_REMOVE, 0) * 50, pack(INIT, 0, b"VSCX"), pack(INIT, 0, b""),
-        pack(ERROR, 0, b"\1"), pack(ERROR, 0, b"\0\0\0\1"), pack(0x101, 0, bytes(100)),
-        pack(0, 0, b""), pack(ATR, 0, vscard.ECHO_ATR) * 20,
-        (pack(CARD_REMOVE, 0) + pack(ATR, 0, vscard.ECHO_ATR)) * 100, b"\0\0\0", b"")
-
     def test_in_a_command(self):
         """Whatever comes in place of the answer, the command ends, and with
         another's bytes never."""
         self.assertEqual(self.open(options=",timeout=1"), SUCCESS)
-        for data in self.HOSTILE:
+        for data in HOSTILE:
             with self.subTest(data=data[:24].hex()):
                 client = self.client()
                 pending = self.driver.start("transmit", 0, ECHO, ifd.ROOM)
@@ -567,7 +557,7 @@ class Hostile(DriverCase):
 
     def test_at_any_time(self):
         self.reader()
-        for data in self.HOSTILE:
+        for data in HOSTILE:
             with self.subTest(data=data[:24].hex()):
                 with Client(self.path) as client:
                     client.stream.send(data)
