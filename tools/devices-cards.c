@@ -83,11 +83,20 @@ static void take_out_cards(const DeviceSlots *slots)
 #define BUS_HELP "bus of a reader, ID.0; the first with room if not given"
 #define SLOT_HELP "slot of the reader, counted from 0; all that are free if not given"
 
-/* ---- ccid-card-passthru: a card of a VSCard peer ---- */
+/* ---- ccid-card-passthru: cards of a VSCard peer ---- */
+
+/* One conversation, whose readers go to the slots of one or more devices, in
+ * the order in which these were made. */
+typedef struct Conversation {
+	VscHostLink *link;
+	unsigned users;
+	unsigned places; /* that its users have */
+	char *chardev;
+} Conversation;
 
 typedef struct PassthruState {
 	DeviceSlots slots;
-	VscHostLink *link;
+	Conversation *conversation;
 } PassthruState;
 
 static const VmcOptDesc passthru_options[] = {
@@ -99,24 +108,85 @@ static const VmcOptDesc passthru_options[] = {
 	{ 0 },
 };
 
+static void on_refused(void *user, const char *name)
+{
+	const Conversation *conversation = user;
+
+	g_message("the peer on chardev %s has one reader more than there are slots for, '%s': give "
+		  "the usb-ccid more than %u by slots=, or add one, with a "
+		  "ccid-card-passthru,chardev=%s on it",
+		  conversation->chardev, name, conversation->places, conversation->chardev);
+}
+
+static const VscHostLinkEvents link_events = { .refused = on_refused };
+
+static Conversation *conversation_new(VmcChardev *chardev, unsigned places, GError **error)
+{
+	VscHostLink *link = vsc_host_link_new(chardev, places, error);
+	Conversation *conversation;
+
+	if (link == NULL)
+		return NULL;
+	conversation = g_new0(Conversation, 1);
+	conversation->link = link;
+	conversation->chardev = g_strdup(vmc_chardev_id(chardev));
+	vsc_host_link_set_events(link, &link_events, conversation);
+	return conversation;
+}
+
+/* The conversation on the device's chardev, with `places` more in it. */
+static Conversation *conversation_of(Machine *machine, Device *device, unsigned places,
+				     GError **error)
+{
+	Device *sibling = machine_sibling(machine, device, "chardev");
+	VmcChardev *chardev = device_chardev(machine, device, error);
+	Conversation *conversation;
+
+	if (chardev == NULL)
+		return NULL;
+	if (sibling == NULL) {
+		conversation = conversation_new(chardev, places, error);
+	} else {
+		conversation = ((PassthruState *)sibling->state)->conversation;
+		if (!vsc_host_link_grow(conversation->link, places, error)) {
+			g_prefix_error(error, "%s: ", vmc_opts_text(device->opts));
+			return NULL;
+		}
+	}
+	if (conversation != NULL)
+		conversation->users++;
+	return conversation;
+}
+
+static void conversation_leave(Conversation *conversation)
+{
+	if (--conversation->users > 0)
+		return;
+	vsc_host_link_free(conversation->link);
+	g_free(conversation->chardev);
+	g_free(conversation);
+}
+
 static bool passthru_create(Machine *machine, Device *device, GError **error)
 {
-	VmcChardev *chardev = device_chardev(machine, device, error);
+	Conversation *conversation;
 	PassthruState *state;
-	VscHostLink *link;
 	DeviceSlots slots;
 
-	if (chardev == NULL || !device_take_slots(machine, device, &slots, error))
+	/* First what is wrong with the chardev. */
+	if (device_chardev(machine, device, error) == NULL ||
+	    !device_take_slots(machine, device, &slots, error))
 		return false;
-	link = vsc_host_link_new(chardev, slots.n, error);
-	if (link == NULL)
+	conversation = conversation_of(machine, device, slots.n, error);
+	if (conversation == NULL)
 		return false;
 	state = g_new0(PassthruState, 1);
 	state->slots = slots;
-	state->link = link;
+	state->conversation = conversation;
 	device->state = state;
 	for (unsigned i = 0; i < slots.n; i++)
-		device_set_card(&slots, i, vsc_host_link_card(link, i));
+		device_set_card(&slots, i,
+				vsc_host_link_card(conversation->link, conversation->places++));
 	return true;
 }
 
@@ -125,13 +195,13 @@ static void passthru_free(Device *device)
 	PassthruState *state = device->state;
 
 	take_out_cards(&state->slots);
-	vsc_host_link_free(state->link);
+	conversation_leave(state->conversation);
 	g_free(state);
 }
 
 const DeviceDriver passthru_driver = {
 	.name = "ccid-card-passthru",
-	.help = "card: that of a VSCard peer on a chardev",
+	.help = "card: those of a VSCard peer on a chardev, one a slot",
 	.rank = DEVICE_CARD,
 	.options = passthru_options,
 	.create = passthru_create,

@@ -112,6 +112,9 @@ static const VmcOptDesc usb_ccid_options[] = {
 	{ "productid", VMC_OPT_NUMBER, 1, 0xffff, "idProduct" },
 	/* A string descriptor holds 126 UTF-16 units (USB 2.0, 9.6.7). */
 	{ "serial", VMC_OPT_STRING, 0, 126, "iSerialNumber" },
+	{ "name", VMC_OPT_STRING, 0, 126,
+	  "name that hosts show beside their own; with slots=1, if neither it nor serial is given, "
+	  "both are those of the remote reader" },
 	{ "debug", VMC_OPT_NUMBER, 0, 4, "taken as QEMU takes it; use -d ccid" },
 	{ 0 },
 };
@@ -127,7 +130,9 @@ static bool usb_ccid_create(Machine *machine, Device *device, GError **error)
 		.vendor_id = (uint16_t)vmc_opts_number(device->opts, "vendorid", 0),
 		.product_id = (uint16_t)vmc_opts_number(device->opts, "productid", 0),
 		.serial = vmc_opts_get(device->opts, "serial"),
+		.interface = vmc_opts_get(device->opts, "name"),
 	};
+	unsigned n_slots = (unsigned)vmc_opts_number(device->opts, "slots", 1);
 	Device *bus =
 		machine_bus(machine, device->opts, DEVICE_ATTACH, attach_has_room,
 			    "add an attach point for it: "
@@ -139,9 +144,10 @@ static bool usb_ccid_create(Machine *machine, Device *device, GError **error)
 	if (bus == NULL)
 		return false;
 	state = g_new0(UsbCcidState, 1);
-	state->ccid =
-		ccid_device_new((unsigned)vmc_opts_number(device->opts, "slots", 1), &identity);
+	state->ccid = ccid_device_new(n_slots, &identity);
 	device->state = state;
+	if (n_slots == 1 && identity.serial == NULL && identity.interface == NULL)
+		ccid_device_follow_card(state->ccid);
 	if (!bus->driver->attach(bus, ccid_device_usb(state->ccid), error))
 		return false;
 	state->attached = bus;

@@ -295,6 +295,20 @@ Device *machine_bus(Machine *machine, const VmcOpts *opts, DeviceRank rank,
 	return NULL;
 }
 
+Device *machine_sibling(Machine *machine, const Device *device, const char *key)
+{
+	const char *value = vmc_opts_get(device->opts, key);
+
+	for (guint i = 0; i < machine->devices->len; i++) {
+		Device *other = machine->devices->pdata[i];
+
+		if (other != device && other->driver == device->driver && other->state != NULL &&
+		    g_strcmp0(vmc_opts_get(other->opts, key), value) == 0)
+			return other;
+	}
+	return NULL;
+}
+
 static bool has_rank(Machine *machine, DeviceRank rank)
 {
 	for (guint i = 0; i < machine->devices->len; i++) {

@@ -138,6 +138,10 @@ const DeviceDriver *device_driver(const char *name);
  * those there are. */
 VmcChardev *machine_chardev(Machine *machine, const VmcOpts *opts, const char *id, GError **error);
 
+/* Another device of the same driver, made already, whose key `key` says the
+ * same; NULL if there is none. */
+Device *machine_sibling(Machine *machine, const Device *device, const char *key);
+
 /* The folder for sockets whose place is not given, made if need be: for root
  * /run/vscard, for others below their XDG_RUNTIME_DIR. NULL with `error`. */
 char *machine_runtime_dir(GError **error);

@@ -10,8 +10,12 @@ vscard_SOURCES := \
 	vscard/short.c \
 	vscard/t0-card.c \
 	vscard/wire.c \
+	vscard/request.c \
+	vscard/places.c \
 	vscard/host.c \
+	vscard/host-requests.c \
 	vscard/client.c \
+	vscard/client-requests.c \
 	vscard/port.c \
 	vscard/link-host.c \
 	vscard/link-client.c \

@@ -117,11 +117,19 @@ static void on_working(void *user, VscToken token)
 		vsc_card_emit_working(&card->base, card->outer);
 }
 
+static void on_described(void *user)
+{
+	VscT0Card *card = user;
+
+	vsc_card_describe(&card->base, vsc_card_name(card->inner), vsc_card_info(card->inner));
+}
+
 static const VscCardEvents inner_events = {
 	.inserted = on_inserted,
 	.removed = on_removed,
 	.answered = on_answered,
 	.working = on_working,
+	.described = on_described,
 };
 
 /* ---- What the user asks ---- */

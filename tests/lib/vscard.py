@@ -11,7 +11,13 @@ from typing import NamedTuple
 from stream import LIMIT, Stream, connect
 
 INIT, ERROR, READER_ADD, READER_REMOVE, ATR, CARD_REMOVE, APDU, FLUSH, FLUSH_COMPLETE = range(1, 10)
-TYPES = range(INIT, FLUSH_COMPLETE + 1)
+# Ours, between two that have CAP_REQUESTS.
+REQUEST, ANSWER, CANCEL, WORKING, READER_INFO = range(0x100, 0x105)
+TYPES = (*range(INIT, FLUSH_COMPLETE + 1), *range(REQUEST, READER_INFO + 1))
+
+POWER_ON, POWER_OFF, RESET, TRANSMIT = range(1, 5)
+OK, NO_CARD, NOT_POWERED, MUTE, FAILED, CANCELLED = range(6)
+NAME_TAG, VENDOR_TAG, TYPE_TAG, SERIAL_TAG = range(1, 5)
 
 SUCCESS, GENERAL_ERROR, CANNOT_ADD_MORE_READERS, CARD_ALREADY_INSERTED = range(4)
 
@@ -19,9 +25,16 @@ MAGIC = b"VSCD"
 VERSION = 2
 CAP_APDU_LEVEL = 1 << 31
 CAP_EXTENDED = 1 << 29
+CAP_REQUESTS = 1 << 28
 UNDEFINED_READER = 0xFFFFFFFF
-# The longest payload there is: an extended case 4 APDU, 4 + 3 + 65,535 + 2.
+# The longest payload there is: an extended case 4 APDU, 4 + 3 + 65,535 + 2; and
+# with what goes before it in a Request or an Answer.
 PAYLOAD_MAX = 65544
+
+
+def payload_max(kind):
+    """The longest payload of a message of this type."""
+    return PAYLOAD_MAX + 8 if kind in (REQUEST, ANSWER) else PAYLOAD_MAX
 
 
 class Message(NamedTuple):
@@ -46,9 +59,24 @@ def pack_error(code, reader=0):
 def receive(stream, limit=LIMIT):
     """The next message of the other side."""
     kind, reader, length = struct.unpack(">III", stream.read(12, limit))
-    if length > PAYLOAD_MAX:
+    if length > payload_max(kind):
         raise AssertionError(f"a message of {length} bytes came")
     return Message(kind, reader, stream.read(length, limit))
+
+
+def pack_request(token, what, data=b""):
+    """The payload of a Request or an Answer."""
+    return struct.pack(">II", token, what) + data
+
+
+def unpack_request(data):
+    """(token, kind or outcome, data) of its payload."""
+    return *struct.unpack(">II", data[:8]), data[8:]
+
+
+def pack_info(*texts):
+    """ReaderInfo's payload of (tag, bytes)."""
+    return b"".join(struct.pack(">HH", tag, len(text)) + text for tag, text in texts)
 
 
 def unpack_init(data):
@@ -216,6 +244,20 @@ class Client:
     def answer(self, response):
         self.send(APDU, None, response)
 
+    def take_request(self, kind):
+        """The host's next message is a Request of this kind; answers (token,
+        data)."""
+        message = self.receive()
+        if message.type != REQUEST or message.reader != self.reader:
+            raise AssertionError(f"{message} came for a Request")
+        token, got, data = unpack_request(message.data)
+        if got != kind:
+            raise AssertionError(f"{message} is no request of kind {kind}")
+        return token, data
+
+    def answer_request(self, token, data=b"", outcome=OK):
+        self.send(ANSWER, None, pack_request(token, outcome, data))
+
     def serve_one(self):
         """Takes one command and answers it as the echo card."""
         command = self.take_command()
@@ -303,6 +345,26 @@ class Host:
         self.atr = message.data
         self.send(ERROR, struct.pack(">I", SUCCESS))
         return self.atr
+
+    def take_info(self):
+        """What the client says of the reader it adds next."""
+        message = self.expect(READER_INFO)
+        if message.reader != UNDEFINED_READER:
+            raise AssertionError(f"{message} came before its reader")
+        return message.data
+
+    def request(self, token, kind, data=b"", reader=None):
+        self.send(REQUEST, pack_request(token, kind, data), reader)
+
+    def expect_answer(self, token):
+        """(outcome, data) of the Answer to `token`, which comes next; Working may
+        come before."""
+        message = self.receive()
+        while message.type == WORKING:
+            message = self.receive()
+        if message.type != ANSWER or unpack_request(message.data)[0] != token:
+            raise AssertionError(f"{message} came for the Answer to {token}")
+        return unpack_request(message.data)[1:]
 
     def transmit(self, command, limit=LIMIT):
         """A command's response."""

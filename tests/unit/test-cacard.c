@@ -78,7 +78,7 @@ static void on_working(void *user, VscToken token)
 	(void)token;
 }
 
-static const VscCardEvents card_events = { on_inserted, on_removed, on_answered, on_working };
+static const VscCardEvents card_events = { on_inserted, on_removed, on_answered, on_working, NULL };
 
 static void on_reader_added(void *user, VscCard *card)
 {

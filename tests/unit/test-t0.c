@@ -495,7 +495,8 @@ static void hear_working(void *user, VscToken token)
 	g_string_append_printf(heard, "%u:working ", token);
 }
 
-static const VscCardEvents hear = { hear_inserted, hear_removed, hear_answered, hear_working };
+static const VscCardEvents hear = { hear_inserted, hear_removed, hear_answered, hear_working,
+				    NULL };
 
 static void assert_heard(const char *words)
 {
