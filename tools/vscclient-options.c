@@ -762,12 +762,14 @@ char *client_options_help(void)
 		", in the .vv file, or asked for\n"
 		"on the terminal if the server wants one.\n"
 		"\nExit status: 0 told to end, 1 bad options, 2 host not reached, 3 host refused the\n"
-		"reader, 4 card or database error, 5 connection lost and no --reconnect, 6 password\n"
+		"reader, 4 card or database error, or no pcscd, 5 connection lost and no --reconnect, 6 password\n"
 		"or user not accepted, 7 the server's certificate is not trusted.\n"
 		"\nExamples: a card with three certificates for vscardd or QEMU on port 2001\n"
 		"  vscclient --nssdb ~/.pki/nssdb --cert id --cert signing --cert encryption \\\n"
 		"            tcp://192.0.2.1:2001\n"
 		"the card of a local reader beside the viewer of a libvirt machine\n"
-		"  vscclient -p --viewer remote-viewer \"$(virsh domdisplay vm1)\"\n");
+		"  vscclient -p --viewer remote-viewer \"$(virsh domdisplay vm1)\"\n"
+		"the card in one reader of this machine, whenever the other side is there\n"
+		"  vscclient --reader \"Alcor*\" --reconnect tcp://192.0.2.1:2001\n");
 	return g_string_free(text, FALSE);
 }
