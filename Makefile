@@ -11,6 +11,9 @@ BINDIR ?= $(PREFIX)/bin
 SBINDIR ?= $(PREFIX)/sbin
 LIBEXECDIR ?= $(PREFIX)/libexec
 MANDIR ?= $(PREFIX)/share/man
+# Where pcscd looks for serial drivers and for what reader.conf says.
+IFDDIR ?= $(shell $(PKG_CONFIG) --variable=usbdropdir libpcsclite)/serial
+READERCONFDIR ?= $(shell $(PKG_CONFIG) --variable=serialconfdir libpcsclite)
 DESTDIR ?=
 
 # SAN=address,undefined builds with those sanitizers in a folder of its own.
@@ -51,11 +54,12 @@ LIBRARIES := vmc vscard ccid
 # Users before what they use.
 ARCHIVES := $(BUILD)/libccid.a $(BUILD)/libvscard.a $(BUILD)/libvmc.a
 PROGRAMS :=
+MODULES :=
 TEST_DEBS :=
 TEST_PACKAGES :=
 include $(addsuffix /rules.mk,$(LIBRARIES) tools tests)
 
-PACKAGES := $(sort $(foreach l,$(LIBRARIES) tools,$($(l)_PACKAGES)))
+PACKAGES := $(sort $(foreach l,$(LIBRARIES) $(MODULES) tools,$($(l)_PACKAGES)))
 DEBS := gcc make pkg-config $(sort $(foreach p,$(PACKAGES) $(TEST_PACKAGES),$(DEB_$(p)))) $(TEST_DEBS)
 
 # What cannot be built is said at once, with the name to install.
@@ -82,13 +86,15 @@ TEST_LIBS := $(shell $(PKG_CONFIG) --libs $(TEST_PACKAGES) 2>/dev/null)
 endif
 
 ALL_CPPFLAGS := -I. -D_GNU_SOURCE -DVSCARD_RELEASE='"$(VERSION)"' $(CPPFLAGS)
-ALL_CFLAGS := -std=gnu11 $(WARNINGS) $(CFLAGS) $(SANFLAGS) $(subst -I/,-isystem /,$(PKG_CFLAGS))
+# All that is compiled may go into a module, and what is not said to be seen from
+# outside is not: so it costs programs nothing.
+ALL_CFLAGS := -std=gnu11 -fPIC -fvisibility=hidden $(WARNINGS) $(CFLAGS) $(SANFLAGS) $(subst -I/,-isystem /,$(PKG_CFLAGS))
 # A program is linked with the libraries it uses, not with its neighbours'.
 ALL_LDFLAGS := $(SANFLAGS) -Wl,--as-needed $(LDFLAGS)
 
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
 
-all: $(addprefix $(BUILD)/,$(PROGRAMS))
+all: $(addprefix $(BUILD)/,$(PROGRAMS) $(MODULES:=.so))
 
 help:
 	@echo 'make            build $(PROGRAMS) into $(BUILD)/'
@@ -122,19 +128,34 @@ $(BUILD)/$(1): $(call objects,$($(1)_SOURCES)) $(ARCHIVES)
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call program,$(p))))
 
+# A module is loaded by somebody else's program, and never unloaded: the threads
+# that GLib keeps would find their code gone.
+define module
+$(call objects,$($(1)_SOURCES)): ALL_CPPFLAGS += -DG_LOG_DOMAIN='"ccid"'
+$(BUILD)/$(1).so: $(call objects,$($(1)_SOURCES)) $(ARCHIVES)
+	$$(call say,LD,$$@)$(CC) $(ALL_LDFLAGS) -shared -Wl,-z,nodelete -Wl,-soname,$(1).so \
+		-o $$@ $$^ $(PKG_LIBS)
+endef
+$(foreach m,$(MODULES),$(eval $(call module,$(m))))
+
 install: all
 	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBEXECDIR)/vscard \
-		$(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man8
+		$(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man8 \
+		$(DESTDIR)$(IFDDIR) $(DESTDIR)$(READERCONFDIR)
 	install -m 755 $(BUILD)/vscardd $(DESTDIR)$(SBINDIR)/vscardd
 	install -m 755 $(BUILD)/vscardd-spice $(DESTDIR)$(LIBEXECDIR)/vscard/vscardd-spice
 	install -m 755 $(BUILD)/vscclient $(DESTDIR)$(BINDIR)/vscclient
 	install -m 644 tools/vscclient.1 $(DESTDIR)$(MANDIR)/man1/
 	install -m 644 tools/vscardd.8 $(DESTDIR)$(MANDIR)/man8/
+	install -m 644 $(BUILD)/libifdvscard.so $(DESTDIR)$(IFDDIR)/
+	test -e $(DESTDIR)$(READERCONFDIR)/vscard || \
+		sed 's|@IFDDIR@|$(IFDDIR)|' ccid/vscard.reader.conf >$(DESTDIR)$(READERCONFDIR)/vscard
 
 uninstall:
 	rm -f $(DESTDIR)$(SBINDIR)/vscardd $(DESTDIR)$(BINDIR)/vscclient \
 		$(DESTDIR)$(LIBEXECDIR)/vscard/vscardd-spice \
-		$(DESTDIR)$(MANDIR)/man1/vscclient.1 $(DESTDIR)$(MANDIR)/man8/vscardd.8
+		$(DESTDIR)$(MANDIR)/man1/vscclient.1 $(DESTDIR)$(MANDIR)/man8/vscardd.8 \
+		$(DESTDIR)$(IFDDIR)/libifdvscard.so $(DESTDIR)$(READERCONFDIR)/vscard
 
 clean:
 	rm -rf build

@@ -22,3 +22,16 @@ ccid_SOURCES := \
 	ccid/usbredir.c
 
 ccid_PACKAGES := glib-2.0 gio-2.0 libusbredirparser-0.5
+
+# pcscd's IFD handler, with the parts of vscard/ and vmc/ that it uses.
+MODULES += libifdvscard
+libifdvscard_SOURCES := \
+	ccid/ifd.c \
+	ccid/ifd-capabilities.c \
+	ccid/ifd-readers.c \
+	ccid/ifd-channel.c \
+	ccid/ifd-options.c \
+	ccid/ifd-thread.c \
+	ccid/ifd-log.c
+
+libifdvscard_PACKAGES := glib-2.0 gio-2.0 libpcsclite

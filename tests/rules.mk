@@ -7,7 +7,8 @@ TEST_PACKAGES := cmocka libpcsclite
 # Programs that tests and the demo run on this side; the guest is made of
 # downloaded packages.
 TEST_TOOLS := python3 qemu-system-x86_64 openssl certutil mandoc strace \
-	spicy remote-viewer spice-vdagentd Xvfb xdotool xclip saslpasswd2
+	spicy remote-viewer spice-vdagentd Xvfb xdotool xclip saslpasswd2 \
+	pcscd vicc pcsc_scan opensc-tool unshare
 FUZZ_TOOLS := clang
 DEB_OF_python3 := python3
 DEB_OF_qemu-system-x86_64 := qemu-system-x86
@@ -22,14 +23,22 @@ DEB_OF_Xvfb := xvfb
 DEB_OF_xdotool := xdotool
 DEB_OF_xclip := xclip
 DEB_OF_saslpasswd2 := sasl2-bin
+DEB_OF_pcscd := pcscd
+DEB_OF_vicc := vsmartcard-vpicc
+DEB_OF_pcsc_scan := pcsc-tools
+DEB_OF_opensc-tool := opensc
+DEB_OF_unshare := util-linux
 DEB_OF_clang := clang
 TEST_DEBS := $(sort $(foreach t,$(TEST_TOOLS) $(FUZZ_TOOLS),$(DEB_OF_$(t))) libclang-rt-14-dev \
-	python3-gi gir1.2-spiceclientglib-2.0 libsasl2-modules)
+	python3-gi gir1.2-spiceclientglib-2.0 libsasl2-modules vsmartcard-vpcd python3-pyscard \
+	python3-pycryptodome)
 
 UNIT_TESTS := $(patsubst %.c,%,$(sort $(wildcard tests/unit/test-*.c)))
 FUZZ_TESTS := $(patsubst %.c,%,$(sort $(wildcard tests/fuzz/fuzz-*.c)))
 BENCHES := $(patsubst %.c,%,$(sort $(wildcard tests/bench/*.c)))
 PEERS := $(patsubst %.c,%,$(sort $(wildcard tests/peer/*.c)))
+# The guest's PC/SC client, for this side's pcscd.
+PEERS += tests/guest/pcsc-tool
 TEST_LIB_SOURCES := $(sort $(wildcard tests/lib/*.c))
 
 TEST_PROGRAMS := $(addprefix $(BUILD)/,$(UNIT_TESTS) $(BENCHES) $(PEERS))

@@ -193,9 +193,16 @@ static const DeviceDriver usb_ccid_driver = {
 const DeviceDriver *const *device_drivers(void)
 {
 	static const DeviceDriver *const drivers[] = {
-		&usbredir_driver,      &usbip_driver,          &usb_ccid_driver,
-		&passthru_driver,      &emulated_driver,       &chardev_join_driver,
-		&virtio_serial_driver, &virtserialport_driver, NULL,
+		&usbredir_driver,
+		&usbip_driver,
+		&usb_ccid_driver,
+		&passthru_driver,
+		&emulated_driver,
+		&ifd_driver,
+		&chardev_join_driver,
+		&virtio_serial_driver,
+		&virtserialport_driver,
+		NULL,
 	};
 
 	return drivers;

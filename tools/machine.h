@@ -121,6 +121,9 @@ extern const DeviceDriver passthru_driver, emulated_driver;
 /* That of devices-usbip.c. */
 extern const DeviceDriver usbip_driver;
 
+/* That of devices-ifd.c. */
+extern const DeviceDriver ifd_driver;
+
 /* Those of devices-join.c. */
 extern const DeviceDriver chardev_join_driver, virtio_serial_driver, virtserialport_driver;
 

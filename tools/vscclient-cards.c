@@ -22,7 +22,7 @@ typedef struct Reader {
 } Reader;
 
 struct ClientCards {
-	VscCacard *cacard;
+	ClientSource *source;
 	ClientLender *lender;
 	GArray *readers; /* of Reader; the place is the number */
 	void (*on_card)(void *user);
@@ -116,14 +116,14 @@ static void on_card_stayed(void *user, VscCard *card, bool present)
 	say("reader '%s' has %s", vsc_card_name(card), present ? "a card already" : "no card");
 }
 
-static const VscCacardEvents cacard_events = {
+static const ClientSourceEvents source_events = {
 	.reader_added = on_reader_added,
 	.reader_removed = on_reader_removed,
 	.card_changed = on_card_changed,
 	.card_stayed = on_card_stayed,
 };
 
-ClientCards *client_cards_new(const char *options, void (*on_card)(void *user), void *user,
+ClientCards *client_cards_new(const ClientOptions *options, void (*on_card)(void *user), void *user,
 			      GError **error)
 {
 	ClientCards *cards = g_new0(ClientCards, 1);
@@ -131,8 +131,8 @@ ClientCards *client_cards_new(const char *options, void (*on_card)(void *user), 
 	cards->on_card = on_card;
 	cards->user = user;
 	cards->readers = g_array_new(FALSE, FALSE, sizeof(Reader));
-	cards->cacard = vsc_cacard_new(options, &cacard_events, cards, error);
-	if (cards->cacard == NULL)
+	cards->source = client_source_new(options, &source_events, cards, error);
+	if (cards->source == NULL)
 		g_clear_pointer(&cards, client_cards_free);
 	return cards;
 }
@@ -141,7 +141,7 @@ void client_cards_free(ClientCards *cards)
 {
 	if (cards == NULL)
 		return;
-	vsc_cacard_free(cards->cacard);
+	client_source_free(cards->source);
 	g_array_unref(cards->readers);
 	g_free(cards);
 }
@@ -201,6 +201,16 @@ bool client_cards_wait(const ClientCards *cards)
 VscCard *client_cards_get(const ClientCards *cards, guint number)
 {
 	return number < cards->readers->len ? reader_at(cards, number)->card : NULL;
+}
+
+void client_cards_insert(ClientCards *cards, guint number)
+{
+	client_source_insert(cards->source, client_cards_get(cards, number));
+}
+
+void client_cards_remove(ClientCards *cards, guint number)
+{
+	client_source_remove(cards->source, client_cards_get(cards, number));
 }
 
 void client_cards_list(const ClientCards *cards)

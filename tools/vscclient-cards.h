@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The readers vscclient lends, numbered from 0 as they come: what libcacard's
- * readers become on the link, and what a person can do to them.
+ * The readers vscclient lends, numbered from 0 as they come: what the readers
+ * of a source become on the link, and what a person can do to them.
  */
 
 #pragma once
 
 #include "tools/vscclient-lender.h"
-#include "vscard/cacard.h"
+#include "tools/vscclient-source.h"
 
 typedef struct ClientCards ClientCards;
 
-/* Starts libcacard with `options` (NULL: its default). `on_card` is called after
+/* Starts the source that `options` (borrowed) ask for. `on_card` is called after
  * each coming and going of a card. NULL with `error` (VSC_CACARD_ERROR). */
-ClientCards *client_cards_new(const char *options, void (*on_card)(void *user), void *user,
+ClientCards *client_cards_new(const ClientOptions *options, void (*on_card)(void *user), void *user,
 			      GError **error);
 
 /* Ends the cards; the lender must have given them back. */
@@ -39,6 +39,10 @@ bool client_cards_wait(const ClientCards *cards);
 
 /* Reader `number`; NULL if there is none. */
 VscCard *client_cards_get(const ClientCards *cards, guint number);
+
+/* Puts in or takes out the card of reader `number`, which there is. */
+void client_cards_insert(ClientCards *cards, guint number);
+void client_cards_remove(ClientCards *cards, guint number);
 
 /* A line on stdout for each reader: number, card, host, name. */
 void client_cards_list(const ClientCards *cards);

@@ -75,19 +75,17 @@ static VscCard *reader_of(ClientCommands *commands, const char *argument, guint 
 static void run_insert(ClientCommands *commands, const char *argument)
 {
 	guint number;
-	VscCard *card = reader_of(commands, argument, &number);
 
-	if (card != NULL)
-		vsc_cacard_insert(card);
+	if (reader_of(commands, argument, &number) != NULL)
+		client_cards_insert(commands->cards, number);
 }
 
 static void run_remove(ClientCommands *commands, const char *argument)
 {
 	guint number;
-	VscCard *card = reader_of(commands, argument, &number);
 
-	if (card != NULL)
-		vsc_cacard_remove(card);
+	if (reader_of(commands, argument, &number) != NULL)
+		client_cards_remove(commands->cards, number);
 }
 
 static void run_select(ClientCommands *commands, const char *argument)

@@ -32,8 +32,14 @@ typedef struct Given {
 	const char *user;
 	const char *password_file;
 	const char *viewer;
+	const char *share;
 	bool passthru;
+	bool pcsc;
+	bool hold;
+	bool list;
 	GPtrArray *certs;
+	GPtrArray *readers;
+	GPtrArray *exclude;
 } Given;
 
 typedef struct Option {
@@ -142,6 +148,51 @@ static bool take_passthru(Given *given, const char *argument, GError **error)
 	return true;
 }
 
+static bool take_pcsc(Given *given, const char *argument, GError **error)
+{
+	(void)argument;
+	(void)error;
+	given->pcsc = true;
+	return true;
+}
+
+static bool take_pcsc_reader(Given *given, const char *argument, GError **error)
+{
+	(void)error;
+	g_ptr_array_add(given->readers, (char *)argument);
+	return true;
+}
+
+static bool take_exclude(Given *given, const char *argument, GError **error)
+{
+	(void)error;
+	g_ptr_array_add(given->exclude, (char *)argument);
+	return true;
+}
+
+static bool take_share(Given *given, const char *argument, GError **error)
+{
+	if (strcmp(argument, "shared") != 0 && strcmp(argument, "exclusive") != 0)
+		return bad(error, "bad value '%s' for --share: shared or exclusive", argument);
+	return once(&given->share, "--share", argument, error);
+}
+
+static bool take_hold(Given *given, const char *argument, GError **error)
+{
+	(void)argument;
+	(void)error;
+	given->hold = true;
+	return true;
+}
+
+static bool take_list(Given *given, const char *argument, GError **error)
+{
+	(void)argument;
+	(void)error;
+	given->list = true;
+	return true;
+}
+
 static bool take_reconnect(Given *given, const char *argument, GError **error)
 {
 	guint64 seconds = RECONNECT_SECONDS;
@@ -201,6 +252,20 @@ static const Option table[] = {
 	  take_emul },
 	{ 'p', NULL, NULL, "real cards of the local pcscd, passed through by libcacard",
 	  take_passthru },
+	{ 0, "pcsc", NULL, "the cards in the PC/SC readers of this machine, as they are",
+	  take_pcsc },
+	{ 0, "reader", "NAME",
+	  "PC/SC: only the readers of this name, which may have * and ?; may be repeated",
+	  take_pcsc_reader },
+	{ 0, "exclude", "NAME", "PC/SC: not the readers of this name; may be repeated",
+	  take_exclude },
+	{ 0, "list", NULL, "say which PC/SC readers there are, with their cards, and exit",
+	  take_list },
+	{ 0, "share", "MODE",
+	  "PC/SC: shared with programs of this machine, turn by turn, or exclusive (shared)",
+	  take_share },
+	{ 0, "hold", NULL, "PC/SC: programs of this machine wait while the card is in use",
+	  take_hold },
 	{ 0, "reconnect", "[SECONDS]",
 	  "connect again when refused or cut off, first after SECONDS "
 	  "(3), then less often",
@@ -438,6 +503,50 @@ static bool check_together(const Given *given, GError **error)
 	return true;
 }
 
+/* The words, copied; NULL if there are none. */
+static char **copy_words(GPtrArray *words)
+{
+	GStrv copy = g_new0(char *, words->len + 1);
+
+	for (guint i = 0; i < words->len; i++)
+		copy[i] = g_strdup(words->pdata[i]);
+	if (words->len == 0)
+		g_clear_pointer(&copy, g_strfreev);
+	return copy;
+}
+
+/* An option that means something only with PC/SC and was given without. */
+static bool refuse_pcsc_options(const Given *given, GError **error)
+{
+	const char *only = given->exclude->len > 0 ? "--exclude" :
+			   given->share != NULL    ? "--share" :
+			   given->hold             ? "--hold" :
+						     NULL;
+
+	return only == NULL || bad(error, "%s goes with --pcsc", only);
+}
+
+static bool make_pcsc(Given *given, GError **error)
+{
+	ClientOptions *options = given->options;
+	bool exclusive = given->share != NULL && strcmp(given->share, "exclusive") == 0;
+
+	options->pcsc = given->pcsc || given->list || given->readers->len > 0;
+	if (!options->pcsc)
+		return refuse_pcsc_options(given, error);
+	if (given->passthru || given->emul != NULL || given->db != NULL || given->certs->len > 0)
+		return bad(error, "--pcsc lends real cards; -e, -p, --nssdb and --cert do not go "
+				  "with it");
+	if (exclusive && given->hold)
+		return bad(error, "--hold is for --share shared; exclusive is more");
+	options->pcsc_readers = copy_words(given->readers);
+	options->pcsc_exclude = copy_words(given->exclude);
+	options->pcsc_share = exclusive   ? VSC_SHARE_ALONE :
+			      given->hold ? VSC_SHARE_HOLD :
+					    VSC_SHARE_TURNS;
+	return true;
+}
+
 static bool make_cards(Given *given, GError **error)
 {
 	g_autoptr(GString) cards = g_string_new(NULL);
@@ -521,6 +630,14 @@ static bool bad_option(int found, const char *word, GError **error)
 	return bad(error, "unknown option '%s'; see vscclient --help", word);
 }
 
+static bool make_list(Given *given, int n, char **words, GError **error)
+{
+	given->options->action = CLIENT_LIST;
+	if (n > 0)
+		return bad(error, "'%s' is one word too many: --list connects to nobody", words[0]);
+	return make_pcsc(given, error);
+}
+
 static bool read_all(Given *given, int argc, char **argv, GError **error)
 {
 	struct option longs[G_N_ELEMENTS(table) + 1];
@@ -540,24 +657,36 @@ static bool read_all(Given *given, int argc, char **argv, GError **error)
 		if (given->options->action != CLIENT_RUN)
 			return true;
 	}
+	if (given->list)
+		return make_list(given, argc - optind, argv + optind, error);
 	return take_address(given->options, argc - optind, argv + optind, error) &&
-	       make_cards(given, error) && make_spice(given, argv[optind], error);
+	       make_pcsc(given, error) && make_cards(given, error) &&
+	       make_spice(given, argv[optind], error);
 }
 
 bool client_options_read(ClientOptions *options, int argc, char **argv, GError **error)
 {
-	Given given = { .options = options, .certs = g_ptr_array_new() };
+	Given given = {
+		.options = options,
+		.certs = g_ptr_array_new(),
+		.readers = g_ptr_array_new(),
+		.exclude = g_ptr_array_new(),
+	};
 	bool ok;
 
 	*options = (ClientOptions){ 0 };
 	ok = read_all(&given, argc, argv, error);
 	g_ptr_array_unref(given.certs);
+	g_ptr_array_unref(given.readers);
+	g_ptr_array_unref(given.exclude);
 	return ok;
 }
 
 void client_options_clear(ClientOptions *options)
 {
 	g_free(options->cards);
+	g_strfreev(options->pcsc_readers);
+	g_strfreev(options->pcsc_exclude);
 	g_free(options->host);
 	g_free(options->port);
 	g_free(options->path);
@@ -633,12 +762,14 @@ char *client_options_help(void)
 		", in the .vv file, or asked for\n"
 		"on the terminal if the server wants one.\n"
 		"\nExit status: 0 told to end, 1 bad options, 2 host not reached, 3 host refused the\n"
-		"reader, 4 card or database error, 5 connection lost and no --reconnect, 6 password\n"
+		"reader, 4 card or database error, or no pcscd, 5 connection lost and no --reconnect, 6 password\n"
 		"or user not accepted, 7 the server's certificate is not trusted.\n"
 		"\nExamples: a card with three certificates for vscardd or QEMU on port 2001\n"
 		"  vscclient --nssdb ~/.pki/nssdb --cert id --cert signing --cert encryption \\\n"
 		"            tcp://192.0.2.1:2001\n"
 		"the card of a local reader beside the viewer of a libvirt machine\n"
-		"  vscclient -p --viewer remote-viewer \"$(virsh domdisplay vm1)\"\n");
+		"  vscclient -p --viewer remote-viewer \"$(virsh domdisplay vm1)\"\n"
+		"the card in one reader of this machine, whenever the other side is there\n"
+		"  vscclient --reader \"Alcor*\" --reconnect tcp://192.0.2.1:2001\n");
 	return g_string_free(text, FALSE);
 }

@@ -14,6 +14,7 @@
 #include "vmc/opts.h"
 #include "vmc/spice-address.h"
 #include "vmc/spice-session.h"
+#include "vscard/share.h"
 
 #define CLIENT_OPTIONS_ERROR (client_options_error_quark())
 GQuark client_options_error_quark(void);
@@ -32,13 +33,17 @@ typedef enum ClientExit {
 
 typedef enum ClientAction {
 	CLIENT_RUN,
+	CLIENT_LIST, /* the PC/SC readers */
 	CLIENT_SHOW_HELP,
 	CLIENT_SHOW_VERSION,
 } ClientAction;
 
 typedef struct ClientOptions {
 	ClientAction action;
-	char *cards;       /* a vcard_emul_options string; NULL: libcacard's default */
+	char *cards; /* a vcard_emul_options string; NULL: libcacard's default */
+	bool pcsc;   /* instead, the readers of this machine: */
+	char **pcsc_readers, **pcsc_exclude; /* names or globs; NULL: all, and none */
+	VscShareMode pcsc_share;
 	char *host, *port; /* TCP, */
 	char *path;        /* UNIX, */
 	bool abstract;
@@ -56,8 +61,8 @@ typedef struct ClientOptions {
 /*
  * Reads the command line, and the .vv file that it names. False with `error`
  * (CLIENT_OPTIONS_ERROR, VMC_SPICE_ADDRESS_ERROR, or VSC_CACARD_ERROR for names
- * that cannot stand in an option string); clear `options` either way. With an action other than CLIENT_RUN nothing else is
- * set. `argv` is reordered.
+ * that cannot stand in an option string); clear `options` either way. With an action other than CLIENT_RUN and
+ * CLIENT_LIST nothing else is set, with CLIENT_LIST only what is of PC/SC. `argv` is reordered.
  */
 bool client_options_read(ClientOptions *options, int argc, char **argv, GError **error);
 void client_options_clear(ClientOptions *options);

@@ -2,7 +2,7 @@
 
 /*
  * vscclient lends smartcards: it connects to a host, which is QEMU or vscardd,
- * over a socket or SPICE, gives it a reader for each of libcacard's, by the
+ * over a socket or SPICE, gives it a reader for each of its source's, by the
  * VSCard protocol or as a USB device, and serves it until told to end. It says
  * on stderr what happens.
  */
@@ -17,10 +17,12 @@
 
 #include "tools/vscclient-cards.h"
 #include "tools/vscclient-commands.h"
+#include "tools/vscclient-list.h"
 #include "tools/vscclient-options.h"
 #include "tools/vscclient-password.h"
 #include "tools/vscclient-say.h"
 #include "tools/vscclient-spice.h"
+#include "vscard/cacard.h"
 
 /* How long the host may take to accept our farewell. */
 #define FAREWELL_SECONDS 2
@@ -346,7 +348,7 @@ static bool start(Client *client)
 	g_autoptr(GError) error = NULL;
 
 	if (make_way(client, &error))
-		client->cards = client_cards_new(client->options.cards, on_card, client, &error);
+		client->cards = client_cards_new(&client->options, on_card, client, &error);
 	if (client->cards != NULL && reach(client, &error))
 		return true;
 	client->exit = exit_of(error);
@@ -467,6 +469,8 @@ int main(int argc, char **argv)
 	case CLIENT_SHOW_VERSION:
 		printf("vscclient %s\n", VSCARD_RELEASE);
 		return CLIENT_EXIT_DONE;
+	case CLIENT_LIST:
+		return (int)client_list(&client.options);
 	case CLIENT_RUN:
 		break;
 	}

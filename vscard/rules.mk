@@ -23,6 +23,12 @@ vscard_SOURCES := \
 	vscard/link-client.c \
 	vscard/cacard.c \
 	vscard/cacard-options.c \
-	vscard/cacard-guard.c
+	vscard/cacard-guard.c \
+	vscard/post.c \
+	vscard/share.c \
+	vscard/pcsc.c \
+	vscard/pcsc-monitor.c \
+	vscard/pcsc-reader.c \
+	vscard/pcsc-service.c
 
-vscard_PACKAGES := glib-2.0 libcacard nss
+vscard_PACKAGES := glib-2.0 libcacard libpcsclite nss

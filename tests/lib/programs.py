@@ -74,13 +74,14 @@ def run(program, *args, build=SAN, limit=60, **env):
 class Program:
     """A program at work; stdout and stderr go to a file each."""
 
-    def __init__(self, program, *args, build=SAN, stdin=subprocess.DEVNULL, **env):
+    def __init__(self, program, *args, build=SAN, stdin=subprocess.DEVNULL, stdout=None, **env):
         self.folder = Folder()
         self.err_path = self.folder / "stderr"
         self.out_path = self.folder / "stdout"
         with open(self.err_path, "wb") as err, open(self.out_path, "wb") as out:
             self.process = subprocess.Popen([str(build / program), *args], stdin=stdin,
-                                            stdout=out, stderr=err, env=environment(**env))
+                                            stdout=stdout or out, stderr=err,
+                                            env=environment(**env))
         self.name = program
         # A test that fails on its way to end() leaves nothing behind either.
         atexit.register(self.kill)
@@ -171,8 +172,10 @@ class Appliance(Program):
     """A vscardd with readers on UNIX sockets of its own: usbN for a usbredir
     host, cardN for a VSCard client."""
 
-    def __init__(self, readers=1, extra=(), build=SAN, **env):
+    def __init__(self, readers=1, extra=(), build=SAN, ccid="", **env):
+        """`ccid`: more keys of each usb-ccid, such as ",slots=2"."""
         self.places = Folder()
+        self.ccid = ccid
         args = [word for n in range(readers) for word in self.reader_args(n)]
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
             ready.bind(self.places / "notify")
@@ -199,7 +202,7 @@ class Appliance(Program):
     def reader_args(self, n):
         return ["-chardev", f"socket,id=usb{n},path={self.usb(n)},server=on,wait=off",
                 "-device", f"usbredir,id=bus{n},chardev=usb{n}",
-                "-device", f"usb-ccid,id=ccid{n},bus=bus{n}.0",
+                "-device", f"usb-ccid,id=ccid{n},bus=bus{n}.0{self.ccid}",
                 "-chardev", f"socket,id=card{n},path={self.card(n)},server=on,wait=off",
                 "-device", f"ccid-card-passthru,chardev=card{n},bus=ccid{n}.0"]
 

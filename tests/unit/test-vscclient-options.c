@@ -30,6 +30,10 @@ typedef struct Line {
 	VmcSpiceWant want;
 	const char *port_channel, *viewer; /* the viewer's words with '|' between */
 	const char *user, *password_file, *ca_file, *host_subject;
+	/* PC/SC; lists with '|' between their words */
+	bool pcsc;
+	const char *readers, *exclude;
+	VscShareMode share;
 } Line;
 
 #define TCP(h, p) .host = h, .port = p
@@ -90,11 +94,21 @@ static const Line good[] = {
 	  .ca_file = "c", .host_subject = "CN=h" },
 	{ "--ca-file|c|spice+tls://h:1?ca-file=d", .address = "spice+tls://h:1", .ca_file = "c" },
 	{ "--reconnect|spice://h:1", .address = "spice://h:1", .reconnect = 3 },
+	/* PC/SC */
+	{ "--pcsc|h|1", .pcsc = true, TCP("h", "1") },
+	{ "--reader|A b 00 00|--reader=Gem*|unix:x", .pcsc = true, .readers = "A b 00 00|Gem*",
+	  .path = "x" },
+	{ "--pcsc|--exclude|Yubi*|h|1", .pcsc = true, .exclude = "Yubi*", TCP("h", "1") },
+	{ "--pcsc|--share|shared|h|1", .pcsc = true, TCP("h", "1") },
+	{ "--pcsc|--share=exclusive|h|1", .pcsc = true, .share = VSC_SHARE_ALONE, TCP("h", "1") },
+	{ "--hold|--pcsc|h|1", .pcsc = true, .share = VSC_SHARE_HOLD, TCP("h", "1") },
+	{ "--pcsc|spice://h:1", .pcsc = true, .address = "spice://h:1" },
 };
 
 #define STRAY_SECONDS "'5' stands before the address; seconds are written --reconnect=SECONDS"
 #define SPICE_ADDRESSES "spice://HOST:PORT, spice+tls://HOST:PORT, spice+unix://PATH or FILE.vv"
 #define ADDRESSES "HOST PORT, tcp://HOST:PORT, unix:PATH, unix:@NAME, " SPICE_ADDRESSES
+#define NO_PCSC "--pcsc lends real cards; -e, -p, --nssdb and --cert do not go with it"
 #define PASSWORD                                                                                   \
 	"--password would show it to everyone who can list processes; use --password-file FILE, "  \
 	"the environment variable VSCARD_SPICE_PASSWORD, or a terminal to ask on"
@@ -123,7 +137,7 @@ static const struct {
 	{ "unix:", "'unix:' has no path" },
 	{ "unix:@", "'unix:@' has no path" },
 	{ "-x|h|1", "unknown option '-x'; see vscclient --help" },
-	{ "--pcsc|h|1", "unknown option '--pcsc'; see vscclient --help" },
+	{ "--pscs|h|1", "unknown option '--pscs'; see vscclient --help" },
 	{ "-c", "-c wants an argument" },
 	{ "--cert", "--cert wants an argument" },
 	{ "--version=1", "--version takes no argument" },
@@ -181,6 +195,18 @@ static const struct {
 	{ "--ca-file|c|spice://h:1", "--ca-file is for TLS, and 'spice://h:1' has no TLS port" },
 	{ "--host-subject|c|spice://h:1",
 	  "--host-subject is for TLS, and 'spice://h:1' has no TLS port" },
+	{ "--pcsc", "no address is given: " ADDRESSES },
+	{ "--exclude|x|h|1", "--exclude goes with --pcsc" },
+	{ "--share|shared|-c|x|h|1", "--share goes with --pcsc" },
+	{ "--hold|h|1", "--hold goes with --pcsc" },
+	{ "--pcsc|--share|mine|h|1", "bad value 'mine' for --share: shared or exclusive" },
+	{ "--pcsc|--share|shared|--share|shared|h|1", "--share is given twice" },
+	{ "--pcsc|--share|exclusive|--hold|h|1",
+	  "--hold is for --share shared; exclusive is more" },
+	{ "--pcsc|-c|x|h|1", NO_PCSC },
+	{ "--reader|x|-p|h|1", NO_PCSC },
+	{ "--list|-e|x", NO_PCSC },
+	{ "--list|h|1", "'h' is one word too many: --list connects to nobody" },
 	{ "-c|1|-c|2|-c|3|-c|4|-c|5|-c|6|-c|7|-c|8|-c|9|-c|10|-c|11|h|1",
 	  "card options: a card has 1 to 10 certificates, not 11" },
 };
@@ -221,6 +247,13 @@ static void same_spice(const ClientOptions *options, const Line *line)
 	same(options->spice.host_subject, line->host_subject);
 }
 
+static void same_words(GStrv got, const char *expected)
+{
+	g_autofree char *all = got != NULL ? g_strjoinv("|", got) : NULL;
+
+	same(all, expected);
+}
+
 static void test_good(void **state)
 {
 	(void)state;
@@ -240,6 +273,10 @@ static void test_good(void **state)
 		assert_int_equal(options.action, CLIENT_RUN);
 		assert_int_equal(options.as_usb, line->as_usb);
 		assert_int_equal(options.is_spice, line->address != NULL);
+		assert_int_equal(options.pcsc, line->pcsc);
+		same_words(options.pcsc_readers, line->readers);
+		same_words(options.pcsc_exclude, line->exclude);
+		assert_int_equal(options.pcsc_share, line->share);
 		if (line->address != NULL)
 			same_spice(&options, line);
 		client_options_clear(&options);
@@ -269,6 +306,8 @@ static void test_actions(void **state)
 		{ "--help", CLIENT_SHOW_HELP },
 		{ "-h", CLIENT_SHOW_HELP },
 		{ "-d|1|--version|nonsense", CLIENT_SHOW_VERSION },
+		{ "--list", CLIENT_LIST },
+		{ "--list|--reader|x|--exclude|y", CLIENT_LIST },
 	};
 
 	(void)state;
@@ -332,6 +371,9 @@ static void test_help(void **state)
 					     "--trace LEVEL",
 					     "-h, --help",
 					     "--as-usb\n",
+					     "--pcsc\n",
+					     "--list\n",
+					     "--reader NAME",
 					     "--viewer COMMAND",
 					     "thrown out",
 					     "--password-file FILE",
