@@ -36,6 +36,15 @@
 /* Lines of it that are shown in a second at most. */
 #define ERROR_LINES_MAX 20u
 
+/* Messages to it that wait until it takes them: above what some hundreds of char
+ * devices need when it starts, and few enough to hold. */
+#define UNSAID_MAX 4096u
+
+typedef struct Packet {
+	size_t len;
+	uint8_t bytes[];
+} Packet;
+
 typedef struct Setting {
 	char *key;
 	char *text;
@@ -55,6 +64,8 @@ struct VmcSpiceServer {
 	int control;
 	int errors; /* its standard error */
 	guint control_source;
+	GQueue unsaid; /* Packet */
+	guint unsaid_source;
 	guint errors_source;
 	guint child_source;
 	guint timer; /* until it has to listen, or is started again */
@@ -81,12 +92,62 @@ static void kill_process(VmcSpiceServer *server)
 		kill(server->pid, SIGKILL);
 }
 
-/* Messages are few and short: a process that does not take one has hung. */
+static void free_packet(gpointer data)
+{
+	Packet *packet = data;
+
+	vmc_wipe(packet->bytes, packet->len);
+	g_free(packet);
+}
+
+static gboolean on_sayable(int fd, GIOCondition condition, gpointer user)
+{
+	VmcSpiceServer *server = user;
+	const Packet *packet;
+
+	while ((packet = g_queue_peek_head(&server->unsaid)) != NULL) {
+		VmcSpiceControl message;
+
+		if (vmc_spice_control_decode(vmc_span(packet->bytes, packet->len), &message) &&
+		    !vmc_spice_control_send(fd, &message, -1, false))
+			break;
+		free_packet(g_queue_pop_head(&server->unsaid));
+	}
+	/* One that is gone takes none: on_control() sees to it. */
+	if (packet != NULL && (condition & (G_IO_HUP | G_IO_ERR)) == 0)
+		return G_SOURCE_CONTINUE;
+	server->unsaid_source = 0;
+	return G_SOURCE_REMOVE;
+}
+
+/* Until it has started it takes nothing, and the socket holds some hundreds. */
+static void tell_later(VmcSpiceServer *server, const VmcSpiceControl *message)
+{
+	uint8_t bytes[VMC_SPICE_CONTROL_MAX];
+	size_t len = vmc_spice_control_encode(message, bytes, sizeof(bytes));
+	Packet *packet;
+
+	if (len == 0 || server->unsaid.length == UNSAID_MAX) {
+		kill_process(server);
+		return;
+	}
+	packet = g_malloc(sizeof(*packet) + len);
+	packet->len = len;
+	memcpy(packet->bytes, bytes, len);
+	vmc_wipe(bytes, len);
+	g_queue_push_tail(&server->unsaid, packet);
+	if (server->unsaid_source == 0)
+		server->unsaid_source =
+			g_unix_fd_add(server->control, G_IO_OUT, on_sayable, server);
+}
+
 static void tell(VmcSpiceServer *server, const VmcSpiceControl *message)
 {
-	if (server->control < 0 || vmc_spice_control_send(server->control, message, -1, false))
+	if (server->control < 0)
 		return;
-	kill_process(server);
+	if (server->unsaid.length > 0 ||
+	    !vmc_spice_control_send(server->control, message, -1, false))
+		tell_later(server, message);
 }
 
 static void tell_device(VmcSpiceServer *server, const VmcSpiceEnd *end)
@@ -331,6 +392,8 @@ static gboolean on_errors(int fd, GIOCondition condition, gpointer user)
 static void forget_process(VmcSpiceServer *server)
 {
 	g_clear_handle_id(&server->control_source, g_source_remove);
+	g_clear_handle_id(&server->unsaid_source, g_source_remove);
+	g_queue_clear_full(&server->unsaid, free_packet);
 	g_clear_handle_id(&server->errors_source, g_source_remove);
 	g_clear_handle_id(&server->child_source, g_source_remove);
 	g_clear_handle_id(&server->timer, g_source_remove);
@@ -490,6 +553,7 @@ static VmcSpiceServer *make(VmcOpts *opts, const char *password, const char *pro
 
 	server->settings = g_ptr_array_new_with_free_func(free_setting);
 	server->ends = g_ptr_array_new();
+	g_queue_init(&server->unsaid);
 	server->program = g_strdup(program);
 	server->control = -1;
 	server->errors = -1;

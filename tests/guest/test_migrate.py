@@ -138,8 +138,12 @@ class Migration(Watched, unittest.TestCase):
 
 class SpiceMigration(Watched, unittest.TestCase):
     """With QEMU's own reader, and the card's client on QEMU's SPICE server: it
-    follows to the new QEMU's, in the same conversation. Not in mid-command: one
-    that was out when QEMU moved had no answer in the guest after 90 s."""
+    follows to the new QEMU's, in the same conversation. Not while commands fly: an
+    answer that QEMU's reader has, and the guest has not taken yet, when the VM
+    stops is lost. The reader's state leaves out how many answers are queued, and
+    which of them wait for the card (dev-smartcard-reader.c of 7.2); its log says that
+    it had the answer, and the new one's says nothing. The guest then waits as long
+    as its driver does. One that the card still works on arrives."""
 
     def args(self, access):
         *first, spice = access.args
@@ -147,21 +151,29 @@ class SpiceMigration(Watched, unittest.TestCase):
                 "-device", "usb-ccid,bus=uhci.0", *SMARTCARD_CARD]
 
     def test_between_commands(self):
+        self.check_move("-", ())
+
+    def test_while_the_card_works(self):
+        """The answer falls due after the move."""
+        self.check_move("00ED0050", ("9000",))
+
+    def check_move(self, between, answers):
         here, there = (self.enterContext(Access()) for _ in range(2))
         guest = self.enterContext(Guest(controllers=["uhci"], qemu_args=self.args(here)))
         client = Program("tests/peer/echo-client", here.uri(), "t0")
         self.addCleanup(client.kill)
         guest.run("start-pcscd; pcsc-tool wait inserted 45", check=True)
         self.watch(guest)
-        self.start_session(guest, between="-")
+        self.start_session(guest, between)
         wire = self.enterContext(Folder()) / "migrate"
         moved = self.enterContext(Destination(guest, wire, self.args(there)))
         guest.qmp("client_migrate_info", protocol="spice", hostname="127.0.0.1",
                   port=there.port)
         client.wait_said("ready to follow")
         moved.take_over()
-        moved.run("echo >/tmp/go", check=True)
-        self.check_session(moved, between=())
+        if not answers:
+            moved.run("echo >/tmp/go", check=True)
+        self.check_session(moved, between=answers)
         moved.run("pcsc-tool echo -p T0 --count 5 --response-size 200", check=True)
 
 

@@ -3,7 +3,9 @@
 the library alone fails at, in its process by itself; ports, the agent and USB
 devices joined to sockets."""
 
+import contextlib
 import os
+import signal
 import socket
 import struct
 import threading
@@ -190,6 +192,35 @@ class Ports(unittest.TestCase):
             self.assertEqual(port.read(len(words)), words)
             port.wait_opened(False)
             speaker.join()
+
+
+class ManyPorts(unittest.TestCase):
+    """More than the socket to a process that has not started yet holds words of."""
+
+    count = 150
+
+    def test_new_process(self):
+        folder = Folder()
+        self.addCleanup(folder.remove)
+        paths = [folder / f"out{n}" for n in range(self.count)]
+        more = [word for n, path in enumerate(paths) for word in (
+            "-chardev", f"spiceport,id=port{n},name=org.vscard.test.{n}",
+            "-chardev", f"socket,id=out{n},path={path},server=on,wait=off",
+            "-device", f"chardev-join,chardev=port{n},with=out{n}")]
+        with Rig(more=more) as rig, contextlib.ExitStack() as outs:
+            for path in paths:
+                outs.enter_context(connect(path))
+            first = rig.appliance.server_pid()
+            os.kill(first, signal.SIGKILL)
+            rig.appliance.new_server_pid(first)
+            rig.serve()
+            # It was told of all of them, and that somebody is at each.
+            with Session(rig.way) as session:
+                ports = [ident for kind, ident in session.channels if kind == spice.PORT]
+                self.assertEqual(len(ports), self.count)
+                for ident in (min(ports), max(ports)):
+                    with session.open(spice.PORT, ident) as port:
+                        self.assertEqual(port.expect(spice.PORT_INIT)[8], 1)
 
 
 class PortAlone(unittest.TestCase):

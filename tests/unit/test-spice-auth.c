@@ -25,8 +25,8 @@
 
 /* libsasl2's DIGEST-MD5 (2.1.28) loses an OpenSSL library context with each
  * connection; to know it by its name, whole stacks are needed. */
-const char *__lsan_default_suppressions(void);
-const char *__asan_default_options(void);
+const char *__lsan_default_suppressions(void) __attribute__((visibility("default")));
+const char *__asan_default_options(void) __attribute__((visibility("default")));
 
 const char *__lsan_default_suppressions(void)
 {
