@@ -36,8 +36,7 @@
 
 #define DEFAULT_MANUFACTURER "vscard"
 #define DEFAULT_PRODUCT "vscard CCID reader"
-/* pcscd shows the interface's name, in brackets, beside its driver's. */
-#define INTERFACE_NAME "vscard"
+#define DEFAULT_INTERFACE "vscard"
 
 /*
  * dwFeatures (5.1): parameters from the ATR (02), voltage (08), clock (10) and
@@ -75,6 +74,8 @@ CcidIdentity ccid_descriptors_identity(const CcidIdentity *identity)
 		full.manufacturer = DEFAULT_MANUFACTURER;
 	if (!full.product)
 		full.product = DEFAULT_PRODUCT;
+	if (!full.interface)
+		full.interface = DEFAULT_INTERFACE;
 	return full;
 }
 
@@ -216,7 +217,7 @@ static size_t build_string(uint8_t index, const CcidIdentity *identity, uint8_t 
 	case STRING_SERIAL:
 		return identity->serial ? put_string(identity->serial, to) : 0;
 	case STRING_INTERFACE:
-		return put_string(INTERFACE_NAME, to);
+		return put_string(identity->interface, to);
 	default:
 		return 0;
 	}

@@ -59,7 +59,7 @@ struct CcidDevice {
 	UsbDevice usb; /* first: UsbDeviceClass is given this */
 	CcidReader *reader;
 	CcidIdentity identity;
-	char *strings[3];
+	char *strings[4];
 	UsbDeviceInfo info;
 	UsbEndpoint endpoints[N_ENDPOINTS];
 	Pipe pipes[N_ENDPOINTS]; /* as `endpoints` */
@@ -69,6 +69,10 @@ struct CcidDevice {
 	CcidBulkOut bulk_out;
 	CcidBulkIn bulk_in;
 	GSource *timer;
+
+	bool follows;       /* takes the name and serial number of the card's reader */
+	int64_t changed_at; /* when they were others last, ms; 0: never */
+	guint change_timer; /* they are looked at again */
 };
 
 enum { PIPE_OUT, PIPE_IN, PIPE_INTERRUPT };
@@ -252,9 +256,60 @@ static void on_slot_change(void *user)
 	pump(user);
 }
 
+/* ---- The name of the card's reader ---- */
+
+enum { STRING_OF_SERIAL = 2, STRING_OF_INTERFACE = 3 };
+
+static void set_string(CcidDevice *device, unsigned i, const char *text)
+{
+	g_free(device->strings[i]);
+	device->strings[i] = g_strdup(text);
+}
+
+/* Takes the name and serial number of the card's reader, if they are others. */
+static void follow(CcidDevice *device)
+{
+	const VscCard *card = ccid_reader_card(device->reader, 0);
+	const char *name = card ? vsc_card_name(card) : device->identity.interface;
+	const char *serial = card ? vsc_card_info(card)->serial : device->identity.serial;
+
+	if (g_strcmp0(name, device->identity.interface) == 0 &&
+	    g_strcmp0(serial, device->identity.serial) == 0)
+		return;
+	set_string(device, STRING_OF_INTERFACE, name);
+	set_string(device, STRING_OF_SERIAL, serial);
+	device->identity.interface = device->strings[STRING_OF_INTERFACE];
+	device->identity.serial = device->strings[STRING_OF_SERIAL];
+	device->changed_at = now_ms();
+	usb_device_changed(&device->usb);
+}
+
+static gboolean on_change_timer(void *user)
+{
+	CcidDevice *device = user;
+
+	device->change_timer = 0;
+	follow(device);
+	return G_SOURCE_REMOVE;
+}
+
+static void on_described(void *user)
+{
+	CcidDevice *device = user;
+	int64_t wait = device->changed_at + CCID_CHANGE_MS - now_ms();
+
+	if (!device->follows || device->change_timer != 0)
+		return;
+	if (device->changed_at == 0 || wait <= 0)
+		follow(device);
+	else
+		device->change_timer = g_timeout_add((guint)wait, on_change_timer, device);
+}
+
 static const CcidReaderEvents reader_events = {
 	.message = on_reader_message,
 	.slot_change = on_slot_change,
+	.described = on_described,
 };
 
 /* ---- Control requests ---- */
@@ -519,7 +574,8 @@ static void copy_identity(CcidDevice *device, const CcidIdentity *identity)
 
 	full.manufacturer = device->strings[0] = g_strdup(full.manufacturer);
 	full.product = device->strings[1] = g_strdup(full.product);
-	full.serial = device->strings[2] = g_strdup(full.serial);
+	full.serial = device->strings[STRING_OF_SERIAL] = g_strdup(full.serial);
+	full.interface = device->strings[STRING_OF_INTERFACE] = g_strdup(full.interface);
 	device->identity = full;
 }
 
@@ -564,12 +620,20 @@ void ccid_device_free(CcidDevice *device)
 		return;
 	device->usb.events = NULL;
 	stop(device);
+	g_clear_handle_id(&device->change_timer, g_source_remove);
 	g_source_destroy(device->timer);
 	g_source_unref(device->timer);
 	ccid_reader_free(device->reader);
 	for (size_t i = 0; i < G_N_ELEMENTS(device->strings); i++)
 		g_free(device->strings[i]);
 	g_free(device);
+}
+
+void ccid_device_follow_card(CcidDevice *device)
+{
+	g_return_if_fail(device && ccid_reader_slots(device->reader) == 1);
+
+	device->follows = true;
 }
 
 CcidReader *ccid_device_reader(CcidDevice *device)

@@ -34,9 +34,18 @@ static void on_slot_changed(void *user)
 	reader->events->slot_change(reader->user);
 }
 
+static void on_slot_described(void *user)
+{
+	CcidReader *reader = user;
+
+	if (reader->events->described)
+		reader->events->described(reader->user);
+}
+
 static const CcidSlotEvents slot_events = {
 	.message = on_slot_message,
 	.changed = on_slot_changed,
+	.described = on_slot_described,
 };
 
 CcidReader *ccid_reader_new(unsigned n_slots, const CcidReaderEvents *events, void *user)
@@ -73,6 +82,13 @@ void ccid_reader_set_card(CcidReader *reader, unsigned slot, VscCard *card)
 	g_return_if_fail(slot < reader->n_slots);
 
 	ccid_slot_set_card(reader->slots[slot], card);
+}
+
+const VscCard *ccid_reader_card(const CcidReader *reader, unsigned slot)
+{
+	g_return_val_if_fail(slot < reader->n_slots, NULL);
+
+	return ccid_slot_card(reader->slots[slot]);
 }
 
 /* An answer to a message that reached no slot. */

@@ -40,6 +40,9 @@ typedef struct CcidReaderEvents {
 	void (*message)(void *user, VmcSpan message);
 	/* A slot's status changed: ccid_reader_slot_change() has news. */
 	void (*slot_change)(void *user);
+	/* vsc_card_name() or vsc_card_info() of a slot's card say something
+	 * else. May be NULL. */
+	void (*described)(void *user);
 } CcidReaderEvents;
 
 /* A reader of `n_slots` (1 to CCID_SLOTS_MAX) empty slots. */
@@ -52,6 +55,9 @@ unsigned ccid_reader_slots(const CcidReader *reader);
 /* Puts `card` (borrowed; the reader becomes its user) behind `slot`, NULL to
  * take it away. A card's coming and going is the slot's. */
 void ccid_reader_set_card(CcidReader *reader, unsigned slot, VscCard *card);
+
+/* The card behind `slot`, there or not; NULL for none. */
+const VscCard *ccid_reader_card(const CcidReader *reader, unsigned slot);
 
 /* One PC_to_RDR message as the bulk-OUT pipe brought it, whole or not: what
  * does not hold together is answered as 6.2.6's error table says. `now`: a

@@ -13,6 +13,7 @@ ccid_SOURCES := \
 	ccid/usb.c \
 	ccid/device.c \
 	ccid/usbredir-return.c \
+	ccid/usbredir-replug.c \
 	ccid/usbredir-sent.c \
 	ccid/usbredir-transfer.c \
 	ccid/usbredir.c

@@ -48,6 +48,11 @@ struct CcidSlot {
 	uint8_t abort_seq;
 };
 
+const VscCard *ccid_slot_card(const CcidSlot *slot)
+{
+	return slot->card;
+}
+
 uint8_t ccid_slot_status(const CcidSlot *slot)
 {
 	if (!slot->present)
@@ -317,11 +322,19 @@ static void on_working(void *user, VscToken token)
 	(void)token;
 }
 
+static void on_described(void *user)
+{
+	CcidSlot *slot = user;
+
+	slot->events->described(slot->user);
+}
+
 static const VscCardEvents card_events = {
 	.inserted = on_inserted,
 	.removed = on_removed,
 	.answered = on_answered,
 	.working = on_working,
+	.described = on_described,
 };
 
 /* ---- Commands ---- */

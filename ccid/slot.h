@@ -19,6 +19,8 @@ typedef struct CcidSlotEvents {
 	void (*message)(void *user, VmcSpan message);
 	/* The card came or went. */
 	void (*changed)(void *user);
+	/* vsc_card_name() or vsc_card_info() of the slot's card say something else. */
+	void (*described)(void *user);
 } CcidSlotEvents;
 
 CcidSlot *ccid_slot_new(uint8_t index, const CcidSlotEvents *events, void *user);
@@ -26,6 +28,9 @@ void ccid_slot_free(CcidSlot *slot);
 
 /* Puts `card` (borrowed) in the slot, NULL for none. */
 void ccid_slot_set_card(CcidSlot *slot, VscCard *card);
+
+/* The card in the slot, or NULL. */
+const VscCard *ccid_slot_card(const CcidSlot *slot);
 
 /* bmICCStatus now. */
 uint8_t ccid_slot_status(const CcidSlot *slot);

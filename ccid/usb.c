@@ -45,6 +45,12 @@ void usb_device_reset(UsbDevice *device)
 	device->class->reset(device);
 }
 
+void usb_device_changed(UsbDevice *device)
+{
+	if (device->events && device->events->changed)
+		device->events->changed(device->user);
+}
+
 void usb_device_complete(UsbDevice *device, uint64_t id, UsbStatus status, VmcSpan data,
 			 size_t actual)
 {

@@ -66,6 +66,11 @@ typedef struct UsbDeviceEvents {
 	 * empty for out; `actual` the bytes moved. May come from within the call
 	 * that submitted the transfer. */
 	void (*complete)(void *user, uint64_t id, UsbStatus status, VmcSpan data, size_t actual);
+	/* The device is another now: its info and descriptors say other things.
+	 * Hosts read them once, so it is to be unplugged, all that is pending
+	 * dropped, the device reset, and plugged in again. Never from within a call
+	 * of usb_device_…(). May be NULL: it cannot be done. */
+	void (*changed)(void *user);
 } UsbDeviceEvents;
 
 struct UsbDeviceClass {
@@ -89,12 +94,15 @@ struct UsbDevice {
 void usb_device_complete(UsbDevice *device, uint64_t id, UsbStatus status, VmcSpan data,
 			 size_t actual);
 
+/* For the kinds of device: tells `changed`. */
+void usb_device_changed(UsbDevice *device);
+
 /* Makes `events` with `user` the one attach point (they outlive the use); NULL
  * ends it: what is pending is dropped and the device is as after a reset.
  * False if it is attached elsewhere. */
 bool usb_device_attach(UsbDevice *device, const UsbDeviceEvents *events, void *user);
 
-/* Owned by the device, constant. */
+/* Owned by the device, valid and constant until `changed`. */
 const UsbDeviceInfo *usb_device_info(UsbDevice *device);
 
 /* A control transfer on endpoint 0; `data` is the OUT data stage (its length

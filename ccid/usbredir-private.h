@@ -64,6 +64,8 @@ struct CcidUsbredir {
 	int64_t forget_at;             /* AWAY: monotonic, us */
 	unsigned away_ms, silence_ms;  /* how long, see usbredir-return.c */
 	bool announced;                /* the device, after the peer's hello */
+	bool unplugged;                /* it is to be again, after the peer's word for it */
+	bool changed;                  /* what was announced is another now */
 	const char *broken;            /* why the peer is to be dropped */
 	bool held;                     /* output is high: no input until it is low */
 	bool closing;                  /* output goes nowhere */
@@ -122,6 +124,21 @@ const UsbEndpoint *usbredir_endpoint(CcidUsbredir *usbredir, uint8_t address);
 
 /* Gives the parser's queue to the char device. */
 void usbredir_flush(CcidUsbredir *usbredir);
+
+/* Tells the peer of the device. */
+void usbredir_announce(CcidUsbredir *usbredir);
+
+/* ---- usbredir-replug.c ---- */
+
+/* The device is another now: it is unplugged and plugged in again, when the
+ * peer is there to see it. */
+void usbredir_device_changed(CcidUsbredir *usbredir);
+
+/* The peer is back: what changed meanwhile is told. */
+void usbredir_replug(CcidUsbredir *usbredir);
+
+/* The peer has unplugged the device. */
+void usbredir_plug(CcidUsbredir *usbredir);
 
 /* ---- usbredir-sent.c ---- */
 

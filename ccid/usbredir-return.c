@@ -91,6 +91,7 @@ static void speak(CcidUsbredir *usbredir)
 	usbredir_flush(usbredir);
 	usbredir_receive_again(usbredir);
 	usbredir_flush(usbredir);
+	usbredir_replug(usbredir);
 }
 
 static gboolean on_again(void *user)

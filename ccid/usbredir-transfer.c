@@ -279,4 +279,9 @@ static void on_complete(void *user, uint64_t id, UsbStatus status, VmcSpan data,
 	usbredir_flush(usbredir);
 }
 
-const UsbDeviceEvents usbredir_device_events = { .complete = on_complete };
+static void on_changed(void *user)
+{
+	usbredir_device_changed(user);
+}
+
+const UsbDeviceEvents usbredir_device_events = { .complete = on_complete, .changed = on_changed };

@@ -74,7 +74,7 @@ static void send_ep_info(CcidUsbredir *usbredir, const UsbDeviceInfo *info)
 }
 
 /* In this order: QEMU wants to know all of it when device_connect comes. */
-static void announce(CcidUsbredir *usbredir)
+void usbredir_announce(CcidUsbredir *usbredir)
 {
 	const UsbDeviceInfo *info = usb_device_info(usbredir->device);
 	struct usb_redir_device_connect_header header = {
@@ -104,9 +104,12 @@ static void give_up(CcidUsbredir *usbredir, const char *because)
 		usbredir->broken = because;
 }
 
-/* Nothing but a hello makes sense before the device was announced. */
+/* Nothing but a hello makes sense before the device was announced; what is for
+ * one that was unplugged is for nobody. */
 static bool ready(CcidUsbredir *usbredir)
 {
+	if (usbredir->unplugged)
+		return false;
 	if (!usbredir->announced)
 		give_up(usbredir, "it sent a request before its hello");
 	return usbredir->announced && !usbredir->broken;
@@ -117,7 +120,7 @@ static void on_hello(void *priv, struct usb_redir_hello_header *hello)
 	CcidUsbredir *usbredir = priv;
 
 	(void)hello;
-	announce(usbredir);
+	usbredir_announce(usbredir);
 	if (usbredir->announced && usbredir->events != NULL && usbredir->events->announced != NULL)
 		usbredir->events->announced(usbredir->user);
 }
@@ -310,7 +313,7 @@ static void on_filter_filter(void *priv, struct usbredirfilter_rule *rules, int 
 
 static void on_disconnect_ack(void *priv)
 {
-	(void)priv;
+	usbredir_plug(priv);
 }
 
 static void on_control(void *priv, uint64_t id, struct usb_redir_control_packet_header *header,
@@ -615,6 +618,8 @@ void usbredir_forget_peer(CcidUsbredir *usbredir)
 	usbredirparser_destroy(parser);
 	usbredir->closing = false;
 	usbredir->announced = false;
+	usbredir->unplugged = false;
+	usbredir->changed = false;
 	usbredir->broken = NULL;
 	usbredir->header_have = 0;
 	usbredir->body_left = 0;

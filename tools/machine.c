@@ -295,6 +295,20 @@ Device *machine_bus(Machine *machine, const VmcOpts *opts, DeviceRank rank,
 	return NULL;
 }
 
+Device *machine_sibling(Machine *machine, const Device *device, const char *key)
+{
+	const char *value = vmc_opts_get(device->opts, key);
+
+	for (guint i = 0; i < machine->devices->len; i++) {
+		Device *other = machine->devices->pdata[i];
+
+		if (other != device && other->driver == device->driver && other->state != NULL &&
+		    g_strcmp0(vmc_opts_get(other->opts, key), value) == 0)
+			return other;
+	}
+	return NULL;
+}
+
 static bool has_rank(Machine *machine, DeviceRank rank)
 {
 	for (guint i = 0; i < machine->devices->len; i++) {
@@ -390,6 +404,22 @@ static bool start_chardevs(Machine *machine, GError **error)
 	return true;
 }
 
+/* Those of `rank` that a slot was given to, or those that take what is left. */
+static bool create_devices(Machine *machine, DeviceRank rank, bool with_slot, GError **error)
+{
+	for (guint i = 0; i < machine->devices->len; i++) {
+		Device *device = machine->devices->pdata[i];
+
+		if (device->driver->rank != rank ||
+		    (vmc_opts_get(device->opts, "slot") != NULL) != with_slot)
+			continue;
+		if (!device->driver->create(machine, device, error))
+			return false;
+		g_debug("device %s (%s) is made", device->id, device->driver->name);
+	}
+	return true;
+}
+
 bool machine_start(Machine *machine, GError **error)
 {
 	if (machine->usb && !has_rank(machine, DEVICE_ATTACH) && !add_default_usb(machine, error))
@@ -403,15 +433,9 @@ bool machine_start(Machine *machine, GError **error)
 		return false;
 	}
 	for (int rank = 0; rank < DEVICE_RANKS; rank++) {
-		for (guint i = 0; i < machine->devices->len; i++) {
-			Device *device = machine->devices->pdata[i];
-
-			if ((int)device->driver->rank != rank)
-				continue;
-			if (!device->driver->create(machine, device, error))
-				return false;
-			g_debug("device %s (%s) is made", device->id, device->driver->name);
-		}
+		if (!create_devices(machine, (DeviceRank)rank, true, error) ||
+		    !create_devices(machine, (DeviceRank)rank, false, error))
+			return false;
 	}
 	return true;
 }

@@ -50,9 +50,10 @@ void machine_set_usb(Machine *machine);
 /* Makes and joins all that was added. False with `error`. */
 bool machine_start(Machine *machine, GError **error);
 
-/* ---- For the drivers in devices.c ---- */
+/* ---- For the drivers in devices.c and beside it ---- */
 
-/* In which order machine_start() makes them. */
+/* In which order machine_start() makes them; of one rank those first that a key
+ * `slot` leaves no choice. */
 typedef enum DeviceRank {
 	DEVICE_ATTACH,
 	DEVICE_READER,
@@ -70,17 +71,52 @@ struct DeviceDriver {
 	/* Makes the device's state in device->state. */
 	bool (*create)(Machine *machine, Device *device, GError **error);
 	void (*free)(Device *device);
+
+	/* Of an attach point: has its bus room for one more USB device? */
+	bool (*has_room)(const Device *device);
+	/* Puts `usb` (borrowed, until it is detached) on the bus. False with
+	 * `error`. */
+	bool (*attach)(Device *device, UsbDevice *usb, GError **error);
+	void (*detach)(Device *device, UsbDevice *usb);
+
+	/* Of a reader: its slots, at most DEVICE_SLOTS_MAX. */
+	unsigned (*slots)(const Device *device);
+	/* Puts `card` (borrowed, until another or NULL is put there) in one. */
+	void (*set_card)(Device *device, unsigned slot, VscCard *card);
 };
+
+#define DEVICE_SLOTS_MAX CCID_SLOTS_MAX
 
 struct Device {
 	const DeviceDriver *driver;
 	VmcOpts *opts;
-	char *id;    /* its own or one made up: usb-ccid#1 */
-	void *state; /* the driver's; NULL before create */
+	char *id;       /* its own or one made up: usb-ccid#1 */
+	void *state;    /* the driver's; NULL before create */
+	uint32_t taken; /* of a reader: bit n for slot n, which a card device has */
 };
+
+/* Slots of one reader that a card device has. */
+typedef struct DeviceSlots {
+	Device *reader;
+	unsigned n;
+	uint8_t slot[DEVICE_SLOTS_MAX];
+} DeviceSlots;
+
+/*
+ * Takes for the card `device` the slots that its keys `bus` and `slot` name:
+ * without `bus` of the first reader with a free one, without `slot` all that
+ * are free. False with `error`: there is none, or another card has it.
+ */
+bool device_take_slots(Machine *machine, Device *device, DeviceSlots *slots, GError **error);
+
+/* Puts `card` in the `i`th of them; NULL: none. */
+void device_set_card(const DeviceSlots *slots, unsigned i, VscCard *card);
 
 /* The drivers there are, NULL-terminated. */
 const DeviceDriver *const *device_drivers(void);
+
+/* Those of devices-cards.c. */
+extern const DeviceDriver passthru_driver, emulated_driver;
 
 /* Those of devices-join.c. */
 extern const DeviceDriver chardev_join_driver, virtio_serial_driver, virtserialport_driver;
@@ -98,6 +134,10 @@ const DeviceDriver *device_driver(const char *name);
 /* The char device `id`, given as a key of `opts`. NULL with `error` naming
  * those there are. */
 VmcChardev *machine_chardev(Machine *machine, const VmcOpts *opts, const char *id, GError **error);
+
+/* Another device of the same driver, made already, whose key `key` says the
+ * same; NULL if there is none. */
+Device *machine_sibling(Machine *machine, const Device *device, const char *key);
 
 /* The folder for sockets whose place is not given, made if need be: for root
  * /run/vscard, for others below their XDG_RUNTIME_DIR. NULL with `error`. */

@@ -17,6 +17,9 @@
  *                 and CardRemove that has none yet.
  *   APDU          a command: TRANSMIT, one at a time for one reader; a few more
  *                 wait. No reader or no card: Error GENERAL, as all clients do.
+ *   Request, Cancel
+ *                 of a host with VSC_CAP_REQUESTS, instead of APDU:
+ *                 client-requests.c.
  *   Flush         FlushComplete, when all commands before it are answered; not
  *                 over SPICE.
  *   all others    noted.
@@ -35,99 +38,36 @@
  * With forget_commands() at each removal that keeps VSC_CAP_NO_LATE_ANSWER.
  */
 
-#include "vscard/client.h"
+#include "vscard/client-private.h"
 
 #include <string.h>
 
-#include "vmc/queue.h"
 #include "vscard/atr.h"
 
-/* Operations the host has not answered. A host that never answers makes the
- * oldest be forgotten; one that answers late is given time for this many. A
- * host of ours answers each, and was promised VSC_CAP_NO_LATE_ANSWER, which
- * takes its answers to keep: for that one it is the end. */
-#define OPS_MAX 64u
-
-/* Commands that wait behind the one the card works on. Hosts give one command
- * at a time; but a guest that loses its patience gives another, and QEMU's
- * reader counts on an answer to each, in order. */
-#define HELD_MAX 4u
-
-/* Commands beyond those, which are answered but not run. QEMU's reader counts
+/* Commands beyond HELD_MAX, which are answered but not run. QEMU's reader counts
  * on no more answers than this; a host that gives more floods. */
 #define OVERFLOW_MAX 128u
-
-/* In an operation: no local reader of ours (any more). */
-#define SLOT_NOBODY VSC_CLIENT_READERS_MAX
 
 /* Log lines a host can cause in one conversation. */
 #define NOTES_MAX 32u
 
-/* SW1 SW2 "no precise diagnosis" (ISO/IEC 7816-4:2013, 5.6), and "wrong
- * length", for what cannot be an APDU. */
+/* SW1 SW2 "no precise diagnosis" (ISO/IEC 7816-4:2013, 5.6). */
 static const uint8_t sw_no_diagnosis[2] = { 0x6f, 0x00 };
-static const uint8_t sw_wrong_length[2] = { 0x67, 0x00 };
-
-typedef enum ReaderState {
-	READER_NONE,
-	READER_LOCAL, /* not announced in this conversation */
-	READER_ASKED, /* ReaderAdd is out */
-	READER_TAKEN, /* the host gave it an id */
-	READER_REFUSED,
-} ReaderState;
-
-typedef struct Held {
-	uint8_t *command;
-	size_t len;
-} Held;
-
-typedef struct ClientReader {
-	ReaderState state;
-	char *name;
-	uint32_t id;    /* TAKEN */
-	size_t atr_len; /* 0: no card */
-	uint8_t atr[VSC_ATR_MAX];
-	VscToken token; /* the command the card works on */
-	Held held[HELD_MAX];
-	unsigned n_held;
-	uint32_t overflow; /* commands beyond those: answered in their turn, not run */
-} ClientReader;
-
-typedef struct Op {
-	uint32_t type; /* VscType */
-	uint32_t id;   /* all but ReaderAdd */
-	uint32_t slot; /* or SLOT_NOBODY */
-} Op;
-
-struct VscClient {
-	VscOrder order;
-	uint32_t caps;
-	bool open;
-	bool ready;         /* readers may be announced */
-	bool answers_all;   /* this host is one of ours */
-	bool no_atr_errors; /* this host does not answer ATR */
-	bool flush;         /* FlushComplete is due */
-	uint32_t flush_id;
-	unsigned notes;
-	VscToken last_token;
-	ClientReader readers[VSC_CLIENT_READERS_MAX];
-	Op ops[OPS_MAX];
-	unsigned n_ops;
-	VmcQueue actions;
-};
+const uint8_t client_sw_wrong_length[2] = { 0x67, 0x00 };
 
 /* ---- Actions ---- */
 
-static void push(VscClient *client, const VscClientAction *action, VmcSpan data)
+void client_push(VscClient *client, const VscClientAction *action, VmcSpan data)
 {
 	vmc_queue_push(&client->actions, action, sizeof(*action), offsetof(VscClientAction, data),
 		       data);
 }
 
-static void push_send(VscClient *client, uint32_t type, uint32_t id, VmcSpan data)
+void client_send(VscClient *client, uint32_t type, uint32_t id, VmcSpan data)
 {
-	push(client, &(VscClientAction){ .kind = VSC_CLIENT_SEND, .reader_id = id, .type = type },
-	     data);
+	client_push(client,
+		    &(VscClientAction){ .kind = VSC_CLIENT_SEND, .reader_id = id, .type = type },
+		    data);
 }
 
 static void push_error(VscClient *client, uint32_t id, VscErrorCode code)
@@ -135,15 +75,15 @@ static void push_error(VscClient *client, uint32_t id, VscErrorCode code)
 	uint8_t payload[4];
 
 	vsc_wire_put_error(payload, client->order, code);
-	push_send(client, VSC_TYPE_ERROR, id, vmc_span(payload, sizeof(payload)));
+	client_send(client, VSC_TYPE_ERROR, id, vmc_span(payload, sizeof(payload)));
 }
 
 static void push_text(VscClient *client, VscClientActionKind kind, const char *text)
 {
-	push(client, &(VscClientAction){ .kind = kind }, vmc_span(text, strlen(text)));
+	client_push(client, &(VscClientAction){ .kind = kind }, vmc_span(text, strlen(text)));
 }
 
-static G_GNUC_PRINTF(2, 3) void note(VscClient *client, const char *format, ...)
+void client_note(VscClient *client, const char *format, ...)
 {
 	g_autofree char *text = NULL;
 	va_list args;
@@ -175,7 +115,7 @@ static void drop_op(VscClient *client, unsigned i)
 	memmove(&client->ops[i], &client->ops[i + 1], (client->n_ops - i) * sizeof(Op));
 }
 
-static bool has_op(const VscClient *client, uint32_t type, uint32_t id)
+bool client_has_op(const VscClient *client, uint32_t type, uint32_t id)
 {
 	for (unsigned i = 0; i < client->n_ops; i++) {
 		if (client->ops[i].type == type &&
@@ -213,7 +153,7 @@ static void send_op(VscClient *client, uint32_t type, uint32_t slot, VmcSpan dat
 {
 	uint32_t id = client->readers[slot].id;
 
-	push_send(client, type, id, data);
+	client_send(client, type, id, data);
 	if (type != VSC_TYPE_ATR || !client->no_atr_errors)
 		add_op(client, type, id, slot);
 }
@@ -221,9 +161,10 @@ static void send_op(VscClient *client, uint32_t type, uint32_t slot, VmcSpan dat
 static void refuse_reader(VscClient *client, uint32_t slot, VscErrorCode code)
 {
 	client->readers[slot].state = READER_REFUSED;
-	push(client,
-	     &(VscClientAction){ .kind = VSC_CLIENT_READER_REFUSED, .slot = slot, .code = code },
-	     vmc_span(NULL, 0));
+	client_push(
+		client,
+		&(VscClientAction){ .kind = VSC_CLIENT_READER_REFUSED, .slot = slot, .code = code },
+		vmc_span(NULL, 0));
 }
 
 static bool is_smartcard_channel(const VscClient *client)
@@ -249,15 +190,18 @@ static void ask_for_reader(VscClient *client, uint32_t slot)
 	ClientReader *reader = &client->readers[slot];
 
 	reader->state = READER_ASKED;
-	push_send(client, VSC_TYPE_READER_ADD, VSC_READER_UNDEFINED,
-		  vmc_span(reader->name, strlen(reader->name)));
+	reader->untold = false;
+	if (client_has_requests(client))
+		client_send_reader_info(client, slot, VSC_READER_UNDEFINED);
+	client_send(client, VSC_TYPE_READER_ADD, VSC_READER_UNDEFINED,
+		    vmc_span(reader->described.name, strlen(reader->described.name)));
 	add_op(client, VSC_TYPE_READER_ADD, VSC_READER_UNDEFINED, slot);
 }
 
 /* Announces the next reader, unless the answer to one is awaited. */
 static void announce_next(VscClient *client)
 {
-	if (!client->ready || has_op(client, VSC_TYPE_READER_ADD, 0))
+	if (!client->ready || client_has_op(client, VSC_TYPE_READER_ADD, 0))
 		return;
 
 	for (uint32_t slot = 0; slot < VSC_CLIENT_READERS_MAX; slot++) {
@@ -312,7 +256,14 @@ static void complete_flush(VscClient *client)
 			return;
 	}
 	client->flush = false;
-	push_send(client, VSC_TYPE_FLUSH_COMPLETE, client->flush_id, vmc_span(NULL, 0));
+	client_send(client, VSC_TYPE_FLUSH_COMPLETE, client->flush_id, vmc_span(NULL, 0));
+}
+
+VscToken client_new_token(VscClient *client)
+{
+	if (++client->last_token == VSC_TOKEN_NONE)
+		client->last_token++;
+	return client->last_token;
 }
 
 /* Gives the card one command; what is none is answered here. */
@@ -321,17 +272,15 @@ static void run_command(VscClient *client, uint32_t slot, VmcSpan command)
 	ClientReader *reader = &client->readers[slot];
 
 	if (command.len < 4) {
-		push_send(client, VSC_TYPE_APDU, reader->id,
-			  vmc_span(sw_wrong_length, sizeof(sw_wrong_length)));
+		client_send(client, VSC_TYPE_APDU, reader->id,
+			    vmc_span(client_sw_wrong_length, sizeof(client_sw_wrong_length)));
 		return;
 	}
-	if (++client->last_token == VSC_TOKEN_NONE)
-		client->last_token++;
-	reader->token = client->last_token;
-	push(client,
-	     &(VscClientAction){
-		     .kind = VSC_CLIENT_TRANSMIT, .slot = slot, .token = reader->token },
-	     command);
+	reader->token = client_new_token(client);
+	client_push(client,
+		    &(VscClientAction){
+			    .kind = VSC_CLIENT_TRANSMIT, .slot = slot, .token = reader->token },
+		    command);
 }
 
 /* The card is free: the next command, or the answers to those too many. */
@@ -351,8 +300,7 @@ static void run_next(VscClient *client, uint32_t slot)
 	complete_flush(client);
 }
 
-/* The slot of the reader that has `id` at the host, or SLOT_NOBODY. */
-static uint32_t find_taken(const VscClient *client, uint32_t id)
+uint32_t client_find_taken(const VscClient *client, uint32_t id)
 {
 	for (uint32_t slot = 0; slot < VSC_CLIENT_READERS_MAX; slot++) {
 		if (client->readers[slot].state == READER_TAKEN && client->readers[slot].id == id)
@@ -368,8 +316,9 @@ static void hold_command(VscClient *client, ClientReader *reader, VmcSpan comman
 		return;
 	}
 	if (reader->n_held == HELD_MAX || reader->overflow > 0) {
-		note(client, "reader %u: the host gives commands faster than the card answers",
-		     reader->id);
+		client_note(client,
+			    "reader %u: the host gives commands faster than the card answers",
+			    reader->id);
 		reader->overflow++;
 		return;
 	}
@@ -380,18 +329,19 @@ static void hold_command(VscClient *client, ClientReader *reader, VmcSpan comman
 static void on_apdu(VscClient *client, const VscMessage *message)
 {
 	uint32_t id = message->reader_id;
-	uint32_t slot = find_taken(client, id);
+	uint32_t slot = client_find_taken(client, id);
 	ClientReader *reader;
 
-	if (has_op(client, VSC_TYPE_CARD_REMOVE, id) || has_op(client, VSC_TYPE_READER_REMOVE, id))
+	if (client_has_op(client, VSC_TYPE_CARD_REMOVE, id) ||
+	    client_has_op(client, VSC_TYPE_READER_REMOVE, id))
 		return;
 	if (slot == SLOT_NOBODY || client->readers[slot].atr_len == 0) {
-		note(client, "a command for reader %u, which has no card", id);
+		client_note(client, "a command for reader %u, which has no card", id);
 		push_error(client, id, VSC_ERROR_GENERAL);
 		return;
 	}
 	/* It knows of the card and has not answered its ATR: it never will. */
-	if (has_op(client, VSC_TYPE_ATR, id)) {
+	if (client_has_op(client, VSC_TYPE_ATR, id)) {
 		client->no_atr_errors = true;
 		for (unsigned i = client->n_ops; i-- > 0;) {
 			if (client->ops[i].type == VSC_TYPE_ATR)
@@ -422,31 +372,44 @@ static void on_init(VscClient *client, const VscMessage *message)
 	if (client->ready)
 		return;
 	client->ready = true;
-	client->answers_all = (caps & VSC_CAP_APDU_LEVEL) != 0;
+	client->host_caps = caps;
+	client->answers_all = (caps & (VSC_CAP_APDU_LEVEL | VSC_CAP_REQUESTS)) != 0;
 	if (version != VSC_VERSION)
-		note(client, "the host has protocol version 0x%x, we have 0x%x", version,
-		     VSC_VERSION);
-	push(client, &(VscClientAction){ .kind = VSC_CLIENT_READY, .caps = caps },
-	     vmc_span(NULL, 0));
+		client_note(client, "the host has protocol version 0x%x, we have 0x%x", version,
+			    VSC_VERSION);
+	client_push(client, &(VscClientAction){ .kind = VSC_CLIENT_READY, .caps = caps },
+		    vmc_span(NULL, 0));
 	if (caps == 0) {
-		push_send(client, VSC_TYPE_READER_REMOVE, 0, vmc_span(NULL, 0));
+		client_send(client, VSC_TYPE_READER_REMOVE, 0, vmc_span(NULL, 0));
 		add_op(client, VSC_TYPE_READER_REMOVE, 0, SLOT_NOBODY);
 	}
 	announce_next(client);
+}
+
+/* Tells the host what it was not told with the reader. */
+static void tell_description(VscClient *client, uint32_t slot)
+{
+	ClientReader *reader = &client->readers[slot];
+
+	if (!reader->untold || reader->state != READER_TAKEN || !client_has_requests(client))
+		return;
+	reader->untold = false;
+	client_send_reader_info(client, slot, reader->id);
 }
 
 static void take_reader(VscClient *client, uint32_t slot, uint32_t id)
 {
 	client->readers[slot].state = READER_TAKEN;
 	client->readers[slot].id = id;
-	push(client, &(VscClientAction){ .kind = VSC_CLIENT_READER_TAKEN, .slot = slot },
-	     vmc_span(NULL, 0));
+	client_push(client, &(VscClientAction){ .kind = VSC_CLIENT_READER_TAKEN, .slot = slot },
+		    vmc_span(NULL, 0));
+	tell_description(client, slot);
 	announce_card(client, slot);
 }
 
 static void on_reader_answer(VscClient *client, uint32_t slot, uint32_t id, VscErrorCode code)
 {
-	bool had = id == VSC_READER_UNDEFINED || find_taken(client, id) != SLOT_NOBODY;
+	bool had = id == VSC_READER_UNDEFINED || client_find_taken(client, id) != SLOT_NOBODY;
 
 	/* QEMU's reader has one slot and says yes to each: then `had`. */
 	if (code == VSC_ERROR_SUCCESS && had)
@@ -457,7 +420,7 @@ static void on_reader_answer(VscClient *client, uint32_t slot, uint32_t id, VscE
 	} else if (slot != SLOT_NOBODY) {
 		take_reader(client, slot, id);
 	} else if (code == VSC_ERROR_SUCCESS) {
-		push_send(client, VSC_TYPE_READER_REMOVE, id, vmc_span(NULL, 0));
+		client_send(client, VSC_TYPE_READER_REMOVE, id, vmc_span(NULL, 0));
 		add_op(client, VSC_TYPE_READER_REMOVE, id, SLOT_NOBODY);
 	}
 	announce_next(client);
@@ -470,12 +433,13 @@ static void on_error(VscClient *client, const VscMessage *message)
 	Op op;
 
 	if (!vsc_wire_get_error(message->payload, &code)) {
-		note(client, "an Error of %zu bytes", message->payload.len);
+		client_note(client, "an Error of %zu bytes", message->payload.len);
 		return;
 	}
 	do {
 		if (client->n_ops == 0) {
-			note(client, "reader %u: the host says: %s", id, vsc_error_name(code));
+			client_note(client, "reader %u: the host says: %s", id,
+				    vsc_error_name(code));
 			return;
 		}
 		op = client->ops[0];
@@ -485,8 +449,8 @@ static void on_error(VscClient *client, const VscMessage *message)
 	if (op.type == VSC_TYPE_READER_ADD)
 		on_reader_answer(client, op.slot, id, code);
 	else if (code != VSC_ERROR_SUCCESS)
-		note(client, "reader %u: the host answers %s with: %s", id, vsc_type_name(op.type),
-		     vsc_error_name(code));
+		client_note(client, "reader %u: the host answers %s with: %s", id,
+			    vsc_type_name(op.type), vsc_error_name(code));
 }
 
 static void on_flush(VscClient *client, const VscMessage *message)
@@ -499,23 +463,46 @@ static void on_flush(VscClient *client, const VscMessage *message)
 	complete_flush(client);
 }
 
-static void (*const messages[])(VscClient *client, const VscMessage *message) = {
+typedef void Handler(VscClient *client, const VscMessage *message);
+
+static Handler *const handlers[] = {
 	[VSC_TYPE_INIT] = on_init,
 	[VSC_TYPE_ERROR] = on_error,
 	[VSC_TYPE_APDU] = on_apdu,
 	[VSC_TYPE_FLUSH] = on_flush,
 };
 
+/* NULL: no host like this one sends such a message. */
+static Handler *handler_of(const VscClient *client, uint32_t type)
+{
+	if (client_has_requests(client)) {
+		switch (type) {
+		case VSC_TYPE_REQUEST:
+			return client_on_request;
+		case VSC_TYPE_CANCEL:
+			return client_on_cancel;
+		case VSC_TYPE_APDU:
+			return NULL;
+		default:
+			break;
+		}
+	}
+	return type < G_N_ELEMENTS(handlers) ? handlers[type] : NULL;
+}
+
 void vsc_client_message(VscClient *client, const VscMessage *message)
 {
+	Handler *handler;
+
 	g_return_if_fail(client != NULL && message != NULL);
 
 	if (!client->open)
 		return;
-	if (message->type < G_N_ELEMENTS(messages) && messages[message->type] != NULL)
-		messages[message->type](client, message);
+	handler = handler_of(client, message->type);
+	if (handler != NULL)
+		handler(client, message);
 	else
-		note(client, "a message of type 0x%x, ignored", message->type);
+		client_note(client, "a message of type 0x%x, ignored", message->type);
 }
 
 /* ---- The life of a conversation ---- */
@@ -535,7 +522,7 @@ void vsc_client_free(VscClient *client)
 		return;
 	for (uint32_t slot = 0; slot < VSC_CLIENT_READERS_MAX; slot++) {
 		forget_commands(&client->readers[slot]);
-		g_free(client->readers[slot].name);
+		vsc_description_clear(&client->readers[slot].described);
 	}
 	vmc_queue_clear(&client->actions);
 	g_free(client);
@@ -545,7 +532,7 @@ void vsc_client_free(VscClient *client)
 static void start_without_init(VscClient *client)
 {
 	client->ready = true;
-	push(client, &(VscClientAction){ .kind = VSC_CLIENT_READY }, vmc_span(NULL, 0));
+	client_push(client, &(VscClientAction){ .kind = VSC_CLIENT_READY }, vmc_span(NULL, 0));
 	announce_next(client);
 }
 
@@ -561,13 +548,14 @@ void vsc_client_opened(VscClient *client, VscOrder order)
 	client->order = order;
 	client->no_atr_errors = false;
 	client->answers_all = false;
+	client->host_caps = 0;
 	client->notes = 0;
 	if (is_smartcard_channel(client)) {
 		start_without_init(client);
 		return;
 	}
 	len = vsc_wire_put_init(payload, client->order, client->caps);
-	push_send(client, VSC_TYPE_INIT, VSC_READER_UNDEFINED, vmc_span(payload, len));
+	client_send(client, VSC_TYPE_INIT, VSC_READER_UNDEFINED, vmc_span(payload, len));
 }
 
 void vsc_client_closed(VscClient *client)
@@ -589,7 +577,22 @@ void vsc_client_closed(VscClient *client)
 
 /* ---- The local side ---- */
 
-void vsc_client_reader_added(VscClient *client, uint32_t slot, const char *name)
+/* Keeps what is known of a reader; false if it is nothing new. */
+static bool describe(ClientReader *reader, const char *name, const VscReaderInfo *info)
+{
+	static const VscReaderInfo nothing = { 0 };
+	VscDescription new = { 0 };
+	bool news;
+
+	vsc_description_copy(&new, name, info != NULL ? info : &nothing);
+	news = !vsc_description_equal(&new, &reader->described);
+	vsc_description_clear(&reader->described);
+	reader->described = new;
+	return news;
+}
+
+void vsc_client_reader_added(VscClient *client, uint32_t slot, const char *name,
+			     const VscReaderInfo *info)
 {
 	ClientReader *reader;
 
@@ -598,8 +601,22 @@ void vsc_client_reader_added(VscClient *client, uint32_t slot, const char *name)
 	g_return_if_fail(reader->state == READER_NONE);
 
 	reader->state = READER_LOCAL;
-	reader->name = g_strdup(name);
+	describe(reader, name, info);
 	announce_next(client);
+}
+
+void vsc_client_reader_described(VscClient *client, uint32_t slot, const char *name,
+				 const VscReaderInfo *info)
+{
+	ClientReader *reader;
+
+	g_return_if_fail(client != NULL && slot < VSC_CLIENT_READERS_MAX && name != NULL);
+	reader = &client->readers[slot];
+
+	if (reader->state == READER_NONE || !describe(reader, name, info))
+		return;
+	reader->untold = true;
+	tell_description(client, slot);
 }
 
 void vsc_client_reader_removed(VscClient *client, uint32_t slot)
@@ -620,7 +637,7 @@ void vsc_client_reader_removed(VscClient *client, uint32_t slot)
 			client->ops[i].slot = SLOT_NOBODY;
 	}
 	reader->state = READER_NONE;
-	g_clear_pointer(&reader->name, g_free);
+	vsc_description_clear(&reader->described);
 }
 
 void vsc_client_card_inserted(VscClient *client, uint32_t slot, VmcSpan atr)
@@ -669,10 +686,15 @@ void vsc_client_answer(VscClient *client, uint32_t slot, VscToken token, VscOutc
 		vsc_client_card_removed(client, slot);
 		return;
 	}
+	if (client_has_requests(client)) {
+		client_answer_request(client, slot, outcome, response);
+		complete_flush(client);
+		return;
+	}
 	if (outcome != VSC_OUTCOME_OK || response.len < 2 || response.len > VSC_RESPONSE_MAX)
 		response = vmc_span(sw_no_diagnosis, sizeof(sw_no_diagnosis));
 
 	reader->token = VSC_TOKEN_NONE;
-	push_send(client, VSC_TYPE_APDU, reader->id, response);
+	client_send(client, VSC_TYPE_APDU, reader->id, response);
 	run_next(client, slot);
 }

@@ -8,7 +8,8 @@
  *                 server lets none through) all else is as with one.
  *   Error         ends a command the peer cannot carry out (old clients say so
  *                 this way); else nothing.
- *   ReaderAdd     the lowest free id, told by Error SUCCESS with that id; full:
+ *   ReaderAdd     the id it had before, else a free one (places.h), told by
+ *                 Error SUCCESS with that id; full:
  *                 Error CANNOT_ADD_MORE_READERS with VSC_READER_UNDEFINED. The
  *                 message's own reader id means nothing.
  *   ReaderRemove  reader and card are gone; Error SUCCESS.
@@ -17,6 +18,8 @@
  *                 Error GENERAL.
  *   CardRemove    the card is gone; Error SUCCESS.
  *   APDU          the answer to the command that was sent; else dropped, noted.
+ *   Answer, Working, ReaderInfo
+ *                 of a peer with VSC_CAP_REQUESTS: host-requests.c.
  *   all others    noted. An Error in return would be taken for the answer to
  *                 something else by clients that count their answers.
  *
@@ -37,59 +40,19 @@
  * ends the request ends the sequence.
  */
 
-#include "vscard/host.h"
+#include "vscard/host-private.h"
 
 #include <string.h>
 
-#include "vmc/queue.h"
 #include "vscard/atr.h"
-#include "vscard/short.h"
 
 /* Log lines a peer can cause in one conversation: enough to see what it does
  * wrong, too few to fill a disk. */
 #define NOTES_MAX 32u
 
-/* A reader's name is for people to read: no more of it than fits a line. */
-#define NAME_MAX_BYTES 128u
-
-/* What the peer still has to answer on a reader; it outlives card and reader. */
-typedef enum Debt {
-	DEBT_NONE,
-	DEBT_ANSWER, /* to a command to the card that is there */
-	DEBT_STALE,  /* perhaps: to a command to a card that is gone */
-} Debt;
-
-typedef struct HostReader {
-	bool there;
-	bool card;
-	bool powered;
-	Debt debt;
-	int64_t until;    /* STALE: when it is forgotten; ANSWER: when `held` is given up */
-	VscToken pending; /* the request that waits for it; NONE: cancelled */
-	VscToken held;    /* the next request, held back until then */
-	uint8_t *held_command;
-	size_t held_len;
-	VscShort brief; /* `pending`, for a peer that takes short APDUs only */
-	uint8_t atr[VSC_ATR_MAX];
-	size_t atr_len;
-} HostReader;
-
-struct VscHost {
-	uint32_t max_readers;
-	uint32_t caps;
-	bool open;
-	bool init_seen;
-	bool reader_seen;   /* in this conversation */
-	uint32_t peer_caps; /* of its Init, 0 before */
-	int64_t now;        /* when the peer's present message came */
-	unsigned notes;
-	HostReader readers[VSC_HOST_READERS_MAX];
-	VmcQueue actions;
-};
-
 /* ---- Actions ---- */
 
-static void push(VscHost *host, const VscHostAction *action, VmcSpan data)
+void host_push(VscHost *host, const VscHostAction *action, VmcSpan data)
 {
 	vmc_queue_push(&host->actions, action, sizeof(*action), offsetof(VscHostAction, data),
 		       data);
@@ -97,12 +60,13 @@ static void push(VscHost *host, const VscHostAction *action, VmcSpan data)
 
 static void push_event(VscHost *host, VscHostActionKind kind, uint32_t id, VmcSpan data)
 {
-	push(host, &(VscHostAction){ .kind = kind, .reader_id = id }, data);
+	host_push(host, &(VscHostAction){ .kind = kind, .reader_id = id }, data);
 }
 
-static void push_send(VscHost *host, uint32_t type, uint32_t id, VmcSpan data)
+void host_send(VscHost *host, uint32_t type, uint32_t id, VmcSpan data)
 {
-	push(host, &(VscHostAction){ .kind = VSC_HOST_SEND, .reader_id = id, .type = type }, data);
+	host_push(host, &(VscHostAction){ .kind = VSC_HOST_SEND, .reader_id = id, .type = type },
+		  data);
 }
 
 static void push_error(VscHost *host, uint32_t id, VscErrorCode code)
@@ -110,16 +74,17 @@ static void push_error(VscHost *host, uint32_t id, VscErrorCode code)
 	uint8_t payload[4];
 
 	vsc_wire_put_error(payload, VSC_ORDER_BIG, code);
-	push_send(host, VSC_TYPE_ERROR, id, vmc_span(payload, sizeof(payload)));
+	host_send(host, VSC_TYPE_ERROR, id, vmc_span(payload, sizeof(payload)));
 }
 
-static void push_answer(VscHost *host, uint32_t id, VscToken token, VscOutcome outcome,
-			VmcSpan data)
+void host_answer(VscHost *host, uint32_t id, VscToken token, VscOutcome outcome, VmcSpan data)
 {
-	push(host,
-	     &(VscHostAction){
-		     .kind = VSC_HOST_ANSWER, .reader_id = id, .token = token, .outcome = outcome },
-	     data);
+	host_push(host,
+		  &(VscHostAction){ .kind = VSC_HOST_ANSWER,
+				    .reader_id = id,
+				    .token = token,
+				    .outcome = outcome },
+		  data);
 }
 
 static void push_text(VscHost *host, VscHostActionKind kind, uint32_t id, const char *text)
@@ -127,7 +92,7 @@ static void push_text(VscHost *host, VscHostActionKind kind, uint32_t id, const 
 	push_event(host, kind, id, vmc_span(text, strlen(text)));
 }
 
-static G_GNUC_PRINTF(3, 4) void note(VscHost *host, uint32_t id, const char *format, ...)
+void host_note(VscHost *host, uint32_t id, const char *format, ...)
 {
 	g_autofree char *text = NULL;
 	va_list args;
@@ -160,13 +125,22 @@ bool vsc_host_next(VscHost *host, VscHostAction *action)
 
 /* ---- Readers ---- */
 
-static void drop_held(HostReader *reader)
+void host_hold(HostReader *reader, VscToken token, VscRequestKind kind, VmcSpan data)
 {
-	if (reader->held_command != NULL)
-		vmc_wipe(reader->held_command, reader->held_len);
-	g_clear_pointer(&reader->held_command, g_free);
-	reader->held_len = 0;
-	reader->held = VSC_TOKEN_NONE;
+	reader->held = (HeldRequest){
+		.token = token,
+		.kind = kind,
+		.data = data.len > 0 ? g_memdup2(data.data, data.len) : NULL,
+		.len = data.len,
+	};
+}
+
+void host_drop_held(HostReader *reader)
+{
+	if (reader->held.data != NULL)
+		vmc_wipe(reader->held.data, reader->held.len);
+	g_free(reader->held.data);
+	reader->held = (HeldRequest){ .token = VSC_TOKEN_NONE };
 }
 
 /* The card that a command was given to is gone. */
@@ -182,15 +156,15 @@ static void outdate_debt(VscHost *host, HostReader *reader)
 static void end_requests(VscHost *host, uint32_t id, VscOutcome outcome)
 {
 	HostReader *reader = &host->readers[id];
-	VscToken pending = reader->pending, held = reader->held;
+	VscToken pending = reader->pending, held = reader->held.token;
 
 	reader->pending = VSC_TOKEN_NONE;
 	vsc_short_forget(&reader->brief);
-	drop_held(reader);
+	host_drop_held(reader);
 	if (pending != VSC_TOKEN_NONE)
-		push_answer(host, id, pending, outcome, vmc_span(NULL, 0));
+		host_answer(host, id, pending, outcome, vmc_span(NULL, 0));
 	if (held != VSC_TOKEN_NONE)
-		push_answer(host, id, held, outcome, vmc_span(NULL, 0));
+		host_answer(host, id, held, outcome, vmc_span(NULL, 0));
 }
 
 static void remove_card(VscHost *host, uint32_t id)
@@ -203,6 +177,7 @@ static void remove_card(VscHost *host, uint32_t id)
 	reader->powered = false;
 	reader->atr_len = 0;
 	outdate_debt(host, reader);
+	host_request_forget(host, id);
 	end_requests(host, id, VSC_OUTCOME_NO_CARD);
 }
 
@@ -212,6 +187,7 @@ static void remove_reader(VscHost *host, uint32_t id)
 		return;
 	remove_card(host, id);
 	host->readers[id].there = false;
+	vsc_places_leave(&host->places, id);
 	push_event(host, VSC_HOST_READER_REMOVED, id, vmc_span(NULL, 0));
 }
 
@@ -224,10 +200,19 @@ VscHost *vsc_host_new(uint32_t max_readers, uint32_t caps)
 	host = g_new0(VscHost, 1);
 	host->max_readers = max_readers;
 	host->caps = caps;
-	for (uint32_t id = 0; id < max_readers; id++)
+	vsc_places_init(&host->places, max_readers);
+	for (uint32_t id = 0; id < VSC_HOST_READERS_MAX; id++)
 		vsc_short_init(&host->readers[id].brief);
 	vmc_queue_init(&host->actions);
 	return host;
+}
+
+void vsc_host_grow(VscHost *host, uint32_t n)
+{
+	g_return_if_fail(host != NULL && n <= VSC_HOST_READERS_MAX - host->max_readers);
+
+	host->max_readers += n;
+	host->places.n = host->max_readers;
 }
 
 void vsc_host_free(VscHost *host)
@@ -235,9 +220,11 @@ void vsc_host_free(VscHost *host)
 	if (host == NULL)
 		return;
 	for (uint32_t id = 0; id < host->max_readers; id++) {
-		drop_held(&host->readers[id]);
+		host_drop_held(&host->readers[id]);
 		vsc_short_forget(&host->readers[id].brief);
 	}
+	vsc_places_clear(&host->places);
+	vsc_description_clear(&host->described);
 	vmc_queue_clear(&host->actions);
 	g_free(host);
 }
@@ -250,6 +237,10 @@ void vsc_host_opened(VscHost *host)
 	host->open = true;
 	host->init_seen = false;
 	host->reader_seen = false;
+	host->promised_zero = false;
+	host->is_described = false;
+	vsc_description_clear(&host->described);
+	host->last_out = 0;
 	host->peer_caps = 0;
 	host->notes = 0;
 }
@@ -280,53 +271,71 @@ static void on_init(VscHost *host, const VscMessage *message)
 		return;
 	}
 	if (host->init_seen) {
-		note(host, message->reader_id, "the peer sent Init again");
+		host_note(host, message->reader_id, "the peer sent Init again");
 		return;
 	}
 	host->init_seen = true;
 	host->peer_caps = caps;
 	if (version != VSC_VERSION)
-		note(host, message->reader_id, "the peer has protocol version 0x%x, we have 0x%x",
-		     version, VSC_VERSION);
+		host_note(host, message->reader_id,
+			  "the peer has protocol version 0x%x, we have 0x%x", version, VSC_VERSION);
 
 	/* One word only: libcacard's vscclient has room for no more. */
 	len = vsc_wire_put_init(payload, VSC_ORDER_BIG, host->caps);
-	push_send(host, VSC_TYPE_INIT, VSC_READER_UNDEFINED, vmc_span(payload, len));
+	host_send(host, VSC_TYPE_INIT, VSC_READER_UNDEFINED, vmc_span(payload, len));
 }
 
-/* What people may be shown of a name from outside: text, on one line. The
- * result is for the caller to g_free(). */
-static char *clean_name(VmcSpan name)
+/* What is known of a reader that is added. */
+static VscDescription describe_new(VscHost *host, VmcSpan name)
 {
-	g_autofree char *raw = g_strndup(name.len > 0 ? (const char *)name.data : "",
-					 MIN(name.len, NAME_MAX_BYTES));
-	char *text;
+	VscDescription who = host->described;
 
-	for (char *c = raw; *c != '\0'; c++) {
-		if (g_ascii_iscntrl(*c))
-			*c = ' ';
+	host->described = (VscDescription){ 0 };
+	if (who.name == NULL)
+		who.name = vsc_description_text(name);
+	return who;
+}
+
+/* A place for it; max_readers when there is none. */
+static uint32_t take_place(VscHost *host, const VscDescription *who)
+{
+	bool zero = host->promised_zero && !host->readers[0].there;
+
+	host->promised_zero = false;
+	if (!zero)
+		return vsc_places_take(&host->places, who);
+	vsc_places_take_this(&host->places, 0, who);
+	return 0;
+}
+
+static void refuse_reader(VscHost *host, const char *name)
+{
+	push_error(host, VSC_READER_UNDEFINED, VSC_ERROR_CANNOT_ADD_MORE_READERS);
+	/* One for each is enough; it counts as one of the notes. */
+	if (host->notes < NOTES_MAX) {
+		host->notes++;
+		push_text(host, VSC_HOST_READER_REFUSED, VSC_READER_UNDEFINED, name);
 	}
-	text = g_utf8_make_valid(raw, -1);
-	return g_strstrip(text);
 }
 
 static void on_reader_add(VscHost *host, const VscMessage *message)
 {
-	g_autofree char *name = NULL;
-	uint32_t id = 0;
+	VscDescription who = describe_new(host, message->payload);
+	bool is_described = host->is_described;
+	uint32_t id = take_place(host, &who);
 
-	while (id < host->max_readers && host->readers[id].there)
-		id++;
+	host->is_described = false;
 	if (id == host->max_readers) {
-		push_error(host, VSC_READER_UNDEFINED, VSC_ERROR_CANNOT_ADD_MORE_READERS);
-		return;
+		refuse_reader(host, who.name);
+	} else {
+		host->readers[id].there = true;
+		host->reader_seen = true;
+		push_error(host, id, VSC_ERROR_SUCCESS);
+		push_text(host, VSC_HOST_READER_ADDED, id, who.name);
+		if (is_described)
+			push_event(host, VSC_HOST_READER_DESCRIBED, id, vmc_span(NULL, 0));
 	}
-
-	name = clean_name(message->payload);
-	host->readers[id].there = true;
-	host->reader_seen = true;
-	push_error(host, id, VSC_ERROR_SUCCESS);
-	push_event(host, VSC_HOST_READER_ADDED, id, vmc_span(name, strlen(name)));
+	vsc_description_clear(&who);
 }
 
 static void on_reader_remove(VscHost *host, const VscMessage *message)
@@ -345,8 +354,8 @@ static void on_atr(VscHost *host, const VscMessage *message)
 	/* The card that was there is reset or gone either way. */
 	remove_card(host, id);
 	if (!vsc_atr_parse(message->payload, &atr, &because)) {
-		note(host, id, "the card's ATR (%zu bytes) is none: %s", message->payload.len,
-		     because);
+		host_note(host, id, "the card's ATR (%zu bytes) is none: %s", message->payload.len,
+			  because);
 		push_error(host, id, VSC_ERROR_GENERAL);
 		return;
 	}
@@ -370,7 +379,7 @@ static void on_card_remove(VscHost *host, const VscMessage *message)
 static void send_command(VscHost *host, uint32_t id, VmcSpan command)
 {
 	host->readers[id].debt = DEBT_ANSWER;
-	push_send(host, VSC_TYPE_APDU, id, command);
+	host_send(host, VSC_TYPE_APDU, id, command);
 }
 
 static bool takes_extended(const VscHost *host)
@@ -382,19 +391,19 @@ static bool takes_extended(const VscHost *host)
 static void send_held(VscHost *host, uint32_t id)
 {
 	HostReader *reader = &host->readers[id];
-	VmcSpan out = vmc_span(reader->held_command, reader->held_len);
-	VscToken held = reader->held;
+	VmcSpan out = vmc_span(reader->held.data, reader->held.len);
+	VscToken held = reader->held.token;
 
 	if (held == VSC_TOKEN_NONE)
 		return;
 	if (!takes_extended(host) &&
 	    vsc_short_command(&reader->brief, out, &out) == VSC_SHORT_REPLY) {
-		push_answer(host, id, held, VSC_OUTCOME_OK, out);
+		host_answer(host, id, held, VSC_OUTCOME_OK, out);
 	} else {
 		reader->pending = held;
 		send_command(host, id, out);
 	}
-	drop_held(reader);
+	host_drop_held(reader);
 }
 
 /* The peer answered; `data` goes to whoever asked. */
@@ -411,7 +420,7 @@ static void settle(VscHost *host, uint32_t id, VscOutcome outcome, VmcSpan data)
 	}
 	reader->pending = VSC_TOKEN_NONE;
 	if (pending != VSC_TOKEN_NONE)
-		push_answer(host, id, pending, outcome, data);
+		host_answer(host, id, pending, outcome, data);
 	vsc_short_forget(&reader->brief);
 	send_held(host, id);
 }
@@ -422,12 +431,13 @@ static void on_apdu(VscHost *host, const VscMessage *message)
 	VmcSpan response = message->payload;
 
 	if (host->readers[id].debt == DEBT_NONE) {
-		note(host, id, "the peer answers a command that nobody gave; dropped");
+		host_note(host, id, "the peer answers a command that nobody gave; dropped");
 		return;
 	}
 	if (host->readers[id].debt == DEBT_ANSWER &&
 	    (response.len < 2 || response.len > VSC_RESPONSE_MAX)) {
-		note(host, id, "the peer's answer of %zu bytes is no response APDU", response.len);
+		host_note(host, id, "the peer's answer of %zu bytes is no response APDU",
+			  response.len);
 		settle(host, id, VSC_OUTCOME_FAILED, vmc_span(NULL, 0));
 		return;
 	}
@@ -440,22 +450,24 @@ static void on_error(VscHost *host, const VscMessage *message)
 	VscErrorCode code;
 
 	if (!vsc_wire_get_error(message->payload, &code)) {
-		note(host, id, "an Error of %zu bytes", message->payload.len);
+		host_note(host, id, "an Error of %zu bytes", message->payload.len);
 		return;
 	}
 	if (code == VSC_ERROR_SUCCESS)
 		return;
 	if (id >= host->max_readers || host->readers[id].debt == DEBT_NONE) {
-		note(host, id, "the peer says: %s", vsc_error_name(code));
+		host_note(host, id, "the peer says: %s", vsc_error_name(code));
 		return;
 	}
 	settle(host, id, VSC_OUTCOME_FAILED, vmc_span(NULL, 0));
 }
 
-static const struct {
+typedef struct Handler {
 	void (*handle)(VscHost *host, const VscMessage *message);
 	bool for_reader; /* means nothing without one */
-} messages[] = {
+} Handler;
+
+static const Handler handlers[] = {
 	[VSC_TYPE_INIT] = { on_init, false },
 	[VSC_TYPE_ERROR] = { on_error, false },
 	[VSC_TYPE_READER_ADD] = { on_reader_add, false },
@@ -465,17 +477,39 @@ static const struct {
 	[VSC_TYPE_APDU] = { on_apdu, true },
 };
 
+/* Those from VSC_TYPE_REQUEST on. They look for their readers themselves: what
+ * comes late is no mistake. */
+static const Handler request_handlers[] = {
+	[VSC_TYPE_ANSWER - VSC_TYPE_REQUEST] = { host_on_answer, false },
+	[VSC_TYPE_WORKING - VSC_TYPE_REQUEST] = { host_on_working, false },
+	[VSC_TYPE_READER_INFO - VSC_TYPE_REQUEST] = { host_on_reader_info, false },
+};
+
+/* NULL: no peer like this one sends such a message. */
+static const Handler *handler_of(const VscHost *host, uint32_t type)
+{
+	const Handler *handler = NULL;
+
+	if (type < G_N_ELEMENTS(handlers))
+		handler = &handlers[type];
+	else if (host_has_requests(host) && type >= VSC_TYPE_REQUEST &&
+		 type - VSC_TYPE_REQUEST < G_N_ELEMENTS(request_handlers))
+		handler = &request_handlers[type - VSC_TYPE_REQUEST];
+	return handler != NULL && handler->handle != NULL ? handler : NULL;
+}
+
 static void answer_no_reader(VscHost *host, const VscMessage *message)
 {
 	/* What the peer wanted is so already; see above. Its first reader gets
 	 * id 0, so even one that takes this Error for its ReaderAdd's is right. */
 	if (message->type == VSC_TYPE_READER_REMOVE && message->reader_id == 0 &&
 	    !host->reader_seen) {
+		host->promised_zero = true;
 		push_error(host, 0, VSC_ERROR_SUCCESS);
 		return;
 	}
-	note(host, message->reader_id, "%s for reader %u, which is not there",
-	     vsc_type_name(message->type), message->reader_id);
+	host_note(host, message->reader_id, "%s for reader %u, which is not there",
+		  vsc_type_name(message->type), message->reader_id);
 	push_error(host, message->reader_id, VSC_ERROR_GENERAL);
 }
 
@@ -493,23 +527,40 @@ static bool has_reader(const VscHost *host, const VscMessage *message)
 
 void vsc_host_message(VscHost *host, const VscMessage *message, int64_t now)
 {
+	const Handler *handler;
+
 	g_return_if_fail(host != NULL && message != NULL && now >= 0);
 
 	if (!host->open)
 		return;
 	host->now = now;
-	if (message->type >= G_N_ELEMENTS(messages) || messages[message->type].handle == NULL) {
-		note(host, message->reader_id, "a message of type 0x%x, ignored", message->type);
-		return;
-	}
-	if (messages[message->type].for_reader && !has_reader(host, message)) {
+	handler = handler_of(host, message->type);
+	if (handler == NULL)
+		host_note(host, message->reader_id, "a message of type 0x%x, ignored",
+			  message->type);
+	else if (handler->for_reader && !has_reader(host, message))
 		answer_no_reader(host, message);
-		return;
-	}
-	messages[message->type].handle(host, message);
+	else
+		handler->handle(host, message);
+}
+
+const VscDescription *vsc_host_description(const VscHost *host, uint32_t reader_id)
+{
+	g_return_val_if_fail(host != NULL && reader_id < host->max_readers, NULL);
+
+	return &host->places.place[reader_id].who;
 }
 
 /* ---- Time ---- */
+
+/* Does a request of the user wait for a time to come? */
+static bool waits(const VscHost *host, uint32_t id)
+{
+	const HostReader *reader = &host->readers[id];
+
+	return reader->held.token != VSC_TOKEN_NONE ||
+	       (reader->pending != VSC_TOKEN_NONE && host_has_requests(host));
+}
 
 int64_t vsc_host_deadline(const VscHost *host)
 {
@@ -518,26 +569,26 @@ int64_t vsc_host_deadline(const VscHost *host)
 	g_return_val_if_fail(host != NULL, -1);
 
 	for (uint32_t id = 0; id < host->max_readers; id++) {
-		const HostReader *reader = &host->readers[id];
+		int64_t until = host->readers[id].until;
 
-		if (reader->held != VSC_TOKEN_NONE && (first < 0 || reader->until < first))
-			first = reader->until;
+		if (waits(host, id) && (first < 0 || until < first))
+			first = until;
 	}
 	return first;
 }
 
-/* A command was held back as long as may be. */
+/* A command to an old peer was held back as long as may be. */
 static void end_wait(VscHost *host, uint32_t id)
 {
 	HostReader *reader = &host->readers[id];
-	VscToken held = reader->held;
+	VscToken held = reader->held.token;
 
 	if (reader->debt == DEBT_STALE) {
 		send_held(host, id);
 		return;
 	}
-	drop_held(reader);
-	push_answer(host, id, held, VSC_OUTCOME_MUTE, vmc_span(NULL, 0));
+	host_drop_held(reader);
+	host_answer(host, id, held, VSC_OUTCOME_MUTE, vmc_span(NULL, 0));
 }
 
 void vsc_host_tick(VscHost *host, int64_t now)
@@ -545,7 +596,11 @@ void vsc_host_tick(VscHost *host, int64_t now)
 	g_return_if_fail(host != NULL);
 
 	for (uint32_t id = 0; id < host->max_readers; id++) {
-		if (host->readers[id].held != VSC_TOKEN_NONE && now >= host->readers[id].until)
+		if (!waits(host, id) || now < host->readers[id].until)
+			continue;
+		if (host_has_requests(host))
+			host_request_overdue(host, id);
+		else
 			end_wait(host, id);
 	}
 }
@@ -559,18 +614,18 @@ static HostReader *reader_for(VscHost *host, uint32_t id, VscToken token)
 	HostReader *reader;
 
 	if (id >= host->max_readers || !host->readers[id].card) {
-		push_answer(host, id, token, VSC_OUTCOME_NO_CARD, vmc_span(NULL, 0));
+		host_answer(host, id, token, VSC_OUTCOME_NO_CARD, vmc_span(NULL, 0));
 		return NULL;
 	}
 	reader = &host->readers[id];
-	if (reader->pending != VSC_TOKEN_NONE || reader->held != VSC_TOKEN_NONE) {
-		push_answer(host, id, token, VSC_OUTCOME_FAILED, vmc_span(NULL, 0));
+	if (reader->pending != VSC_TOKEN_NONE || reader->held.token != VSC_TOKEN_NONE) {
+		host_answer(host, id, token, VSC_OUTCOME_FAILED, vmc_span(NULL, 0));
 		return NULL;
 	}
 	return reader;
 }
 
-void vsc_host_power_on(VscHost *host, uint32_t reader_id, VscToken token)
+void vsc_host_power_on(VscHost *host, uint32_t reader_id, VscToken token, int64_t now)
 {
 	HostReader *reader;
 
@@ -579,44 +634,61 @@ void vsc_host_power_on(VscHost *host, uint32_t reader_id, VscToken token)
 	reader = reader_for(host, reader_id, token);
 	if (reader == NULL)
 		return;
-	reader->powered = true;
-	push_answer(host, reader_id, token, VSC_OUTCOME_OK, vmc_span(reader->atr, reader->atr_len));
-}
-
-void vsc_host_power_off(VscHost *host, uint32_t reader_id, VscToken token)
-{
-	HostReader *reader;
-
-	g_return_if_fail(host != NULL && token != VSC_TOKEN_NONE);
-
-	reader = reader_for(host, reader_id, token);
-	if (reader == NULL)
-		return;
-	reader->powered = false;
-	push_answer(host, reader_id, token, VSC_OUTCOME_OK, vmc_span(NULL, 0));
-}
-
-void vsc_host_reset(VscHost *host, uint32_t reader_id, VscToken token)
-{
-	HostReader *reader;
-
-	g_return_if_fail(host != NULL && token != VSC_TOKEN_NONE);
-
-	reader = reader_for(host, reader_id, token);
-	if (reader == NULL)
-		return;
-	if (!reader->powered) {
-		push_answer(host, reader_id, token, VSC_OUTCOME_NOT_POWERED, vmc_span(NULL, 0));
+	if (host_has_requests(host)) {
+		host_request(host, reader_id, token, VSC_REQUEST_POWER_ON, vmc_span(NULL, 0), now);
 		return;
 	}
-	push_answer(host, reader_id, token, VSC_OUTCOME_OK, vmc_span(reader->atr, reader->atr_len));
+	reader->powered = true;
+	host_answer(host, reader_id, token, VSC_OUTCOME_OK, vmc_span(reader->atr, reader->atr_len));
+}
+
+void vsc_host_power_off(VscHost *host, uint32_t reader_id, VscToken token, int64_t now)
+{
+	HostReader *reader;
+
+	g_return_if_fail(host != NULL && token != VSC_TOKEN_NONE);
+
+	reader = reader_for(host, reader_id, token);
+	if (reader == NULL)
+		return;
+	if (host_has_requests(host)) {
+		host_request(host, reader_id, token, VSC_REQUEST_POWER_OFF, vmc_span(NULL, 0), now);
+		return;
+	}
+	reader->powered = false;
+	host_answer(host, reader_id, token, VSC_OUTCOME_OK, vmc_span(NULL, 0));
+}
+
+/* The reader of a request to a card that has to have power, as reader_for(). */
+static HostReader *powered_reader_for(VscHost *host, uint32_t id, VscToken token)
+{
+	HostReader *reader = reader_for(host, id, token);
+
+	if (reader == NULL || reader->powered)
+		return reader;
+	host_answer(host, id, token, VSC_OUTCOME_NOT_POWERED, vmc_span(NULL, 0));
+	return NULL;
+}
+
+void vsc_host_reset(VscHost *host, uint32_t reader_id, VscToken token, int64_t now)
+{
+	HostReader *reader;
+
+	g_return_if_fail(host != NULL && token != VSC_TOKEN_NONE);
+
+	reader = powered_reader_for(host, reader_id, token);
+	if (reader == NULL)
+		return;
+	if (host_has_requests(host))
+		host_request(host, reader_id, token, VSC_REQUEST_RESET, vmc_span(NULL, 0), now);
+	else
+		host_answer(host, reader_id, token, VSC_OUTCOME_OK,
+			    vmc_span(reader->atr, reader->atr_len));
 }
 
 static void hold_command(HostReader *reader, VscToken token, VmcSpan command, int64_t now)
 {
-	reader->held = token;
-	reader->held_command = g_memdup2(command.data, command.len);
-	reader->held_len = command.len;
+	host_hold(reader, token, VSC_REQUEST_TRANSMIT, command);
 	if (reader->debt == DEBT_STALE && now >= reader->until)
 		reader->debt = DEBT_NONE;
 	else if (reader->debt == DEBT_ANSWER)
@@ -631,18 +703,17 @@ void vsc_host_transmit(VscHost *host, uint32_t reader_id, VscToken token, VmcSpa
 	g_return_if_fail(host != NULL && token != VSC_TOKEN_NONE);
 	g_return_if_fail(command.len <= VSC_COMMAND_MAX && now >= 0);
 
-	reader = reader_for(host, reader_id, token);
+	reader = powered_reader_for(host, reader_id, token);
 	if (reader == NULL)
 		return;
-	if (!reader->powered) {
-		push_answer(host, reader_id, token, VSC_OUTCOME_NOT_POWERED, vmc_span(NULL, 0));
-		return;
-	}
 	if (command.len == 0) {
-		push_answer(host, reader_id, token, VSC_OUTCOME_FAILED, vmc_span(NULL, 0));
+		host_answer(host, reader_id, token, VSC_OUTCOME_FAILED, vmc_span(NULL, 0));
 		return;
 	}
-
+	if (host_has_requests(host)) {
+		host_request(host, reader_id, token, VSC_REQUEST_TRANSMIT, command, now);
+		return;
+	}
 	hold_command(reader, token, command, now);
 	if (reader->debt == DEBT_NONE)
 		send_held(host, reader_id);
@@ -660,10 +731,12 @@ void vsc_host_cancel(VscHost *host, uint32_t reader_id, VscToken token)
 	if (token == reader->pending) {
 		reader->pending = VSC_TOKEN_NONE;
 		vsc_short_forget(&reader->brief);
-	} else if (token == reader->held) {
-		drop_held(reader);
+		if (host_has_requests(host))
+			host_request_cancel(host, reader_id);
+	} else if (token == reader->held.token) {
+		host_drop_held(reader);
 	} else {
 		return;
 	}
-	push_answer(host, reader_id, token, VSC_OUTCOME_CANCELLED, vmc_span(NULL, 0));
+	host_answer(host, reader_id, token, VSC_OUTCOME_CANCELLED, vmc_span(NULL, 0));
 }

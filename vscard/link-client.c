@@ -9,23 +9,32 @@
  * conversation began: what one host verified, the next one must verify again.
  * So when a conversation ends, what runs is cancelled and the card is powered
  * off, before it is powered on for the next.
+ *
+ * To a host with VSC_CAP_REQUESTS the card's power is its own: it is told of a
+ * card that has none. An ATR that is not known without power is asked for first,
+ * by a power on that ends in a power off. To an old host the card has power as
+ * long as it is there.
  */
 
 #include "vscard/link.h"
+
+#include <string.h>
 
 #include "vscard/adapter.h"
 #include "vscard/atr.h"
 #include "vscard/port.h"
 
 /* Beside what VscClient promises by itself. */
-#define CLIENT_CAPS VSC_CAP_EXTENDED
+#define CLIENT_CAPS (VSC_CAP_EXTENDED | VSC_CAP_REQUESTS)
 
 /* What the card was asked for last and has not answered. */
 typedef enum Step {
 	STEP_NONE,
-	STEP_ON,
-	STEP_OFF,
-	STEP_RUN,
+	STEP_ON,      /* for us: to have its ATR */
+	STEP_OFF,     /* for us: what it was told is to be forgotten */
+	STEP_RUN,     /* for the host: one of its commands */
+	STEP_RUN_ON,  /* for the host: power on or reset */
+	STEP_RUN_OFF, /* for the host */
 } Step;
 
 typedef struct Lent {
@@ -35,10 +44,14 @@ typedef struct Lent {
 	VscAdapter *adapter; /* around `card` */
 	Step step;
 	VscToken token; /* of `step`, ours to the card */
-	VscToken run;   /* STEP_RUN: the client's; NONE: nobody wants it any more */
+	VscToken run;   /* STEP_RUN...: the client's; NONE: nobody wants it any more */
+	bool told;      /* the host knows of the card */
 	bool powered;
-	bool stale; /* powered by an earlier conversation */
-	bool mute;  /* did not answer to power on: until it is taken out */
+	bool stale;               /* powered by an earlier conversation */
+	bool mute;                /* did not answer to power on: until it is taken out */
+	uint8_t atr[VSC_ATR_MAX]; /* as power on brought it, for a host with requests */
+	size_t atr_len;           /* 0: not asked for yet */
+	bool at_last_look;        /* STEP_RUN...: so it was when the timer looked */
 } Lent;
 
 struct VscClientLink {
@@ -47,7 +60,9 @@ struct VscClientLink {
 	const VscClientLinkEvents *events;
 	void *user;
 	bool ready;
-	bool tpdu; /* what the host exchanges */
+	VscExchange host; /* what the host exchanges */
+	bool requests;    /* the host has VSC_CAP_REQUESTS */
+	guint timer;      /* says Working; there only while the host waits */
 	bool running;
 	Lent lent[VSC_CLIENT_READERS_MAX];
 };
@@ -65,21 +80,43 @@ static VscToken begin(Lent *lent, Step step)
 {
 	lent->step = step;
 	lent->token = vsc_token_next();
+	lent->at_last_look = false;
 	return lent->token;
 }
 
-/* Asks the card for what brings it nearer to what it should be. */
+static bool is_running(const Lent *lent)
+{
+	return lent->step == STEP_RUN || lent->step == STEP_RUN_ON || lent->step == STEP_RUN_OFF;
+}
+
+/* The ATR as far as it is known without power, as the host is to see it. */
+static VmcSpan known_atr(Lent *lent)
+{
+	VmcSpan atr = vsc_card_atr(card_of(lent));
+
+	return atr.len < VSC_ATR_MIN ? vmc_span(lent->atr, lent->atr_len) : atr;
+}
+
+static void tell_host(Lent *lent, VmcSpan atr)
+{
+	lent->told = true;
+	vsc_client_card_inserted(lent->link->client, lent->slot, atr);
+}
+
+/* Asks the card for what brings it nearer to what it should be, or tells the
+ * host of it. What is told is carried out by run(). */
 static void go_on(Lent *lent)
 {
 	bool wanted = lent->link->ready && vsc_card_present(card_of(lent)) && !lent->mute;
+	bool only_atr = lent->link->requests && !lent->told;
 
 	if (lent->step != STEP_NONE)
 		return;
-	if (lent->powered && (!wanted || lent->stale)) {
+	if (lent->powered && (!wanted || lent->stale || only_atr)) {
 		vsc_card_power_off(card_of(lent), begin(lent, STEP_OFF));
-	} else if (!lent->powered && wanted) {
-		vsc_adapter_set_host(lent->adapter,
-				     lent->link->tpdu ? VSC_EXCHANGE_T0 : VSC_EXCHANGE_APDU);
+	} else if (wanted && only_atr && known_atr(lent).len > 0) {
+		tell_host(lent, known_atr(lent));
+	} else if (wanted && !lent->told) {
 		vsc_card_power_on(card_of(lent), begin(lent, STEP_ON));
 	}
 }
@@ -96,8 +133,20 @@ static void powered_on(Lent *lent, VscOutcome outcome, VmcSpan atr)
 		return;
 	}
 	lent->powered = true;
-	if (!lent->stale && link->ready)
-		vsc_client_card_inserted(link->client, lent->slot, atr);
+	if (lent->stale || !link->ready)
+		return;
+	if (!link->requests) {
+		tell_host(lent, atr);
+		return;
+	}
+	memcpy(lent->atr, atr.data, atr.len);
+	lent->atr_len = atr.len;
+}
+
+static void tell_outcome(Lent *lent, VscOutcome outcome, VmcSpan data)
+{
+	if (lent->run != VSC_TOKEN_NONE)
+		vsc_client_answer(lent->link->client, lent->slot, lent->run, outcome, data);
 }
 
 static void on_answered(void *user, VscToken token, VscOutcome outcome, VmcSpan data)
@@ -117,14 +166,22 @@ static void on_answered(void *user, VscToken token, VscOutcome outcome, VmcSpan 
 		lent->stale = false;
 		break;
 	case STEP_RUN:
-		if (lent->run != VSC_TOKEN_NONE)
-			vsc_client_answer(lent->link->client, lent->slot, lent->run, outcome, data);
+		tell_outcome(lent, outcome, data);
+		break;
+	case STEP_RUN_ON:
+		/* One that failed may have power all the same. */
+		lent->powered |= outcome == VSC_OUTCOME_OK;
+		tell_outcome(lent, outcome, data);
+		break;
+	case STEP_RUN_OFF:
+		lent->powered = false;
+		tell_outcome(lent, outcome, data);
 		break;
 	case STEP_NONE:
 		break;
 	}
-	run(lent->link);
 	go_on(lent);
+	run(lent->link);
 }
 
 static void on_inserted(void *user)
@@ -132,51 +189,134 @@ static void on_inserted(void *user)
 	Lent *lent = user;
 
 	go_on(lent);
+	run(lent->link);
 }
 
 static void on_removed(void *user)
 {
 	Lent *lent = user;
 
+	lent->told = false;
 	lent->powered = false;
 	lent->stale = false;
 	lent->mute = false;
+	lent->atr_len = 0;
 	lent->run = VSC_TOKEN_NONE;
 	vsc_client_card_removed(lent->link->client, lent->slot);
 	run(lent->link);
 }
 
-/* `working` has no place here: the old protocol has no word for it. */
+static void on_described(void *user)
+{
+	Lent *lent = user;
+
+	vsc_client_reader_described(lent->link->client, lent->slot, vsc_card_name(lent->card),
+				    vsc_card_info(lent->card));
+	run(lent->link);
+}
+
+/* `working` has no place here: that a card works is told while it has not
+ * answered, for a card that blocks cannot say so. */
 static const VscCardEvents card_events = {
 	.inserted = on_inserted,
 	.removed = on_removed,
 	.answered = on_answered,
+	.described = on_described,
 };
+
+/* ---- Working ---- */
+
+/* Tells the host of what was out already when the timer looked last. */
+static gboolean on_timer(void *data)
+{
+	VscClientLink *link = data;
+	bool any = false;
+
+	for (size_t i = 0; i < G_N_ELEMENTS(link->lent); i++) {
+		Lent *lent = &link->lent[i];
+
+		if (!is_running(lent) || lent->run == VSC_TOKEN_NONE)
+			continue;
+		any = true;
+		if (lent->at_last_look)
+			vsc_client_working(link->client, lent->slot);
+		lent->at_last_look = true;
+	}
+	run(link);
+	if (any)
+		return G_SOURCE_CONTINUE;
+	link->timer = 0;
+	return G_SOURCE_REMOVE;
+}
+
+/* A request of the host is with the card. The timer stays for the next: one
+ * for each would cost more than many a command. */
+static void watch(VscClientLink *link)
+{
+	if (link->requests && link->timer == 0)
+		link->timer = g_timeout_add(VSC_WORKING_MS, on_timer, link);
+}
 
 /* ---- What comes out of the machine ---- */
 
-static void carry_out_transmit(Lent *lent, const VscClientAction *action)
+/* Why the card is not asked for `kind`; OK: it is. The machine gives one
+ * request at a time, to cards it was told of. */
+static VscOutcome refusal(const Lent *lent, VscClientActionKind kind)
 {
-	/* The machine gives one at a time, to cards it was told of. */
-	if (lent->step != STEP_NONE || !lent->powered || lent->stale) {
-		vsc_client_answer(lent->link->client, lent->slot, action->token, VSC_OUTCOME_FAILED,
+	if (lent->step != STEP_NONE || lent->stale)
+		return VSC_OUTCOME_FAILED;
+	if (!lent->powered && (kind == VSC_CLIENT_RESET || kind == VSC_CLIENT_TRANSMIT))
+		return VSC_OUTCOME_NOT_POWERED;
+	return VSC_OUTCOME_OK;
+}
+
+static void carry_out_request(Lent *lent, const VscClientAction *action)
+{
+	VscOutcome outcome = refusal(lent, action->kind);
+
+	if (outcome != VSC_OUTCOME_OK || (action->kind == VSC_CLIENT_POWER_OFF && !lent->powered)) {
+		vsc_client_answer(lent->link->client, lent->slot, action->token, outcome,
 				  vmc_span(NULL, 0));
 		return;
 	}
 	lent->run = action->token;
-	vsc_card_transmit(card_of(lent), begin(lent, STEP_RUN), action->data);
+	watch(lent->link);
+	switch (action->kind) {
+	case VSC_CLIENT_POWER_ON:
+		vsc_card_power_on(card_of(lent), begin(lent, STEP_RUN_ON));
+		break;
+	case VSC_CLIENT_RESET:
+		vsc_card_reset(card_of(lent), begin(lent, STEP_RUN_ON));
+		break;
+	case VSC_CLIENT_POWER_OFF:
+		vsc_card_power_off(card_of(lent), begin(lent, STEP_RUN_OFF));
+		break;
+	default:
+		vsc_card_transmit(card_of(lent), begin(lent, STEP_RUN), action->data);
+		break;
+	}
+}
+
+static void carry_out_cancel(Lent *lent, VscToken token)
+{
+	if (is_running(lent) && lent->run == token)
+		vsc_card_cancel(card_of(lent), lent->token);
 }
 
 static void carry_out_ready(VscClientLink *link, uint32_t caps)
 {
 	link->ready = true;
-	link->tpdu = (caps & VSC_CAP_APDU_LEVEL) == 0;
-	vsc_port_trace(&link->port, 1, "the host exchanges %s", link->tpdu ? "T=0 TPDUs" : "APDUs");
+	link->host = (caps & VSC_CAP_APDU_LEVEL) == 0 ? VSC_EXCHANGE_T0 : VSC_EXCHANGE_APDU;
+	link->requests = (caps & CLIENT_CAPS & VSC_CAP_REQUESTS) != 0;
+	vsc_port_trace(&link->port, 1, "the host exchanges %s",
+		       link->host == VSC_EXCHANGE_T0 ? "T=0 TPDUs" : "APDUs");
 	if (link->events != NULL && link->events->up != NULL)
 		link->events->up(link->user);
 	for (size_t i = 0; i < G_N_ELEMENTS(link->lent); i++) {
-		if (link->lent[i].card != NULL)
-			go_on(&link->lent[i]);
+		if (link->lent[i].card == NULL)
+			continue;
+		vsc_adapter_set_host(link->lent[i].adapter, link->host);
+		go_on(&link->lent[i]);
 	}
 }
 
@@ -215,8 +355,15 @@ static void carry_out(VscClientLink *link, const VscClientAction *action)
 			carry_out_refused(link, lent, action->code);
 		break;
 	case VSC_CLIENT_TRANSMIT:
+	case VSC_CLIENT_POWER_ON:
+	case VSC_CLIENT_POWER_OFF:
+	case VSC_CLIENT_RESET:
 		if (lent->card != NULL)
-			carry_out_transmit(lent, action);
+			carry_out_request(lent, action);
+		break;
+	case VSC_CLIENT_CANCEL:
+		if (lent->card != NULL)
+			carry_out_cancel(lent, action->token);
 		break;
 	case VSC_CLIENT_CLOSE: {
 		g_autofree char *because =
@@ -261,9 +408,11 @@ static void orphan(Lent *lent)
 {
 	vsc_client_card_removed(lent->link->client, lent->slot);
 	lent->run = VSC_TOKEN_NONE;
+	lent->told = false;
 	lent->mute = false;
-	lent->stale = lent->powered || lent->step == STEP_ON;
-	if (lent->step == STEP_RUN)
+	lent->atr_len = 0;
+	lent->stale = lent->powered || lent->step == STEP_ON || lent->step == STEP_RUN_ON;
+	if (is_running(lent))
 		vsc_card_cancel(card_of(lent), lent->token);
 	go_on(lent);
 }
@@ -273,6 +422,7 @@ static void on_closed(void *user, const GError *reason)
 	VscClientLink *link = user;
 
 	link->ready = false;
+	link->requests = false;
 	vsc_client_closed(link->client);
 	for (size_t i = 0; i < G_N_ELEMENTS(link->lent); i++) {
 		if (link->lent[i].card != NULL)
@@ -333,7 +483,7 @@ static void release(Lent *lent)
 {
 	bool idle = lent->step == STEP_NONE && vsc_card_present(lent->card);
 
-	if (lent->step == STEP_RUN)
+	if (is_running(lent))
 		vsc_card_cancel(card_of(lent), lent->token);
 	vsc_card_set_user(card_of(lent), NULL, NULL);
 	if (idle && lent->powered)
@@ -347,6 +497,7 @@ void vsc_client_link_free(VscClientLink *link)
 	if (link == NULL)
 		return;
 	vsc_port_finish(&link->port);
+	g_clear_handle_id(&link->timer, g_source_remove);
 	for (size_t i = 0; i < G_N_ELEMENTS(link->lent); i++) {
 		if (link->lent[i].card != NULL)
 			release(&link->lent[i]);
@@ -370,10 +521,11 @@ bool vsc_client_link_add(VscClientLink *link, VscCard *card)
 	lent = &link->lent[slot];
 	*lent = (Lent){ .link = link, .slot = slot, .card = card };
 	lent->adapter = vsc_adapter_new(card);
+	vsc_adapter_set_host(lent->adapter, link->host);
 	vsc_card_set_user(card_of(lent), &card_events, lent);
-	vsc_client_reader_added(link->client, slot, vsc_card_name(card));
-	run(link);
+	vsc_client_reader_added(link->client, slot, vsc_card_name(card), vsc_card_info(card));
 	go_on(lent);
+	run(link);
 	return true;
 }
 

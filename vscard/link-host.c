@@ -12,8 +12,9 @@
 #include "vmc/queue.h"
 #include "vscard/port.h"
 
-/* What a host of ours can do: its reader exchanges whole APDUs. */
-#define HOST_CAPS VSC_CAP_APDU_LEVEL
+/* What a host of ours can do: its reader exchanges whole APDUs, and commands
+ * have names. */
+#define HOST_CAPS (VSC_CAP_APDU_LEVEL | VSC_CAP_REQUESTS)
 
 typedef struct Place {
 	VscCard base;
@@ -24,6 +25,8 @@ typedef struct Place {
 struct VscHostLink {
 	VscPort port;
 	VscHost *host;
+	const VscHostLinkEvents *events; /* NULL: nobody wants to know */
+	void *user;
 	uint32_t n_places;
 	Place places[VSC_HOST_READERS_MAX];
 	bool running;
@@ -47,6 +50,36 @@ static void tell_answer(VscHostLink *link, const VscHostAction *action)
 			       action->outcome, action->data);
 }
 
+static void tell_refused(VscHostLink *link, VmcSpan text)
+{
+	g_autofree char *name = g_strndup((const char *)text.data, text.len);
+
+	vsc_port_trace(&link->port, 1, "no place for reader '%s'", name);
+	if (link->events != NULL && link->events->refused != NULL)
+		link->events->refused(link->user, name);
+}
+
+static void tell_described(VscHostLink *link, uint32_t id)
+{
+	const VscDescription *who = vsc_host_description(link->host, id);
+
+	vsc_port_trace(&link->port, 1, "reader %u: is '%s', %s %s, serial number %s", id,
+		       who->name != NULL ? who->name : "",
+		       who->info.vendor != NULL ? who->info.vendor : "-",
+		       who->info.type != NULL ? who->info.type : "-",
+		       who->info.serial != NULL ? who->info.serial : "-");
+	vsc_card_describe(&link->places[id].base, who->name, &who->info);
+}
+
+static void tell_inserted(VscHostLink *link, const VscHostAction *action)
+{
+	VscCard *card = &link->places[action->reader_id].base;
+
+	vsc_port_trace(&link->port, 1, "reader %u: a card was inserted", action->reader_id);
+	vsc_card_set_atr(card, action->data);
+	vsc_card_emit_inserted(card);
+}
+
 static void carry_out(VscHostLink *link, const VscHostAction *action)
 {
 	int len = (int)action->data.len;
@@ -63,9 +96,14 @@ static void carry_out(VscHostLink *link, const VscHostAction *action)
 	case VSC_HOST_READER_REMOVED:
 		vsc_port_trace(&link->port, 1, "reader %u: removed", action->reader_id);
 		break;
+	case VSC_HOST_READER_REFUSED:
+		tell_refused(link, action->data);
+		break;
+	case VSC_HOST_READER_DESCRIBED:
+		tell_described(link, action->reader_id);
+		break;
 	case VSC_HOST_CARD_INSERTED:
-		vsc_port_trace(&link->port, 1, "reader %u: a card was inserted", action->reader_id);
-		vsc_card_emit_inserted(&link->places[action->reader_id].base);
+		tell_inserted(link, action);
 		break;
 	case VSC_HOST_CARD_REMOVED:
 		vsc_port_trace(&link->port, 1, "reader %u: its card was removed",
@@ -74,6 +112,9 @@ static void carry_out(VscHostLink *link, const VscHostAction *action)
 		break;
 	case VSC_HOST_ANSWER:
 		tell_answer(link, action);
+		break;
+	case VSC_HOST_WORKING:
+		vsc_card_emit_working(&link->places[action->reader_id].base, action->token);
 		break;
 	case VSC_HOST_CLOSE: {
 		g_autofree char *because = g_strndup(text, action->data.len);
@@ -205,7 +246,7 @@ static void place_power_on(VscCard *card, VscToken token)
 {
 	Place *place = place_of(card);
 
-	vsc_host_power_on(place->link->host, place->id, token);
+	vsc_host_power_on(place->link->host, place->id, token, now());
 	run_in_call(place->link);
 }
 
@@ -213,7 +254,7 @@ static void place_power_off(VscCard *card, VscToken token)
 {
 	Place *place = place_of(card);
 
-	vsc_host_power_off(place->link->host, place->id, token);
+	vsc_host_power_off(place->link->host, place->id, token, now());
 	run_in_call(place->link);
 }
 
@@ -221,7 +262,7 @@ static void place_reset(VscCard *card, VscToken token)
 {
 	Place *place = place_of(card);
 
-	vsc_host_reset(place->link->host, place->id, token);
+	vsc_host_reset(place->link->host, place->id, token, now());
 	run_in_call(place->link);
 }
 
@@ -258,6 +299,16 @@ static const VscCardClass place_class = {
 
 /* ---- The link ---- */
 
+static void add_place(VscHostLink *link, VmcChardev *chardev)
+{
+	uint32_t id = link->n_places++;
+	g_autofree char *name = g_strdup_printf("%s slot %u", vmc_chardev_id(chardev), id);
+
+	vsc_card_init(&link->places[id].base, &place_class, name);
+	link->places[id].link = link;
+	link->places[id].id = id;
+}
+
 VscHostLink *vsc_host_link_new(VmcChardev *chardev, uint32_t n_slots, GError **error)
 {
 	VscHostLink *link;
@@ -267,22 +318,39 @@ VscHostLink *vsc_host_link_new(VmcChardev *chardev, uint32_t n_slots, GError **e
 
 	link = g_new0(VscHostLink, 1);
 	link->host = vsc_host_new(n_slots, HOST_CAPS);
-	link->n_places = n_slots;
 	link->deadline = -1;
 	vmc_queue_init(&link->later);
-	for (uint32_t id = 0; id < n_slots; id++) {
-		g_autofree char *name = g_strdup_printf("%s slot %u", vmc_chardev_id(chardev), id);
-
-		vsc_card_init(&link->places[id].base, &place_class, name);
-		link->places[id].link = link;
-		link->places[id].id = id;
-	}
+	while (link->n_places < n_slots)
+		add_place(link, chardev);
 	if (!vsc_port_init(&link->port, chardev, true, &port_events, link, error)) {
 		link->port.chardev = NULL;
 		vsc_host_link_free(link);
 		return NULL;
 	}
 	return link;
+}
+
+bool vsc_host_link_grow(VscHostLink *link, uint32_t n, GError **error)
+{
+	g_return_val_if_fail(link != NULL, false);
+
+	if (n > VSC_HOST_READERS_MAX - link->n_places) {
+		g_set_error(error, G_IO_ERROR, G_IO_ERROR_NO_SPACE,
+			    "a VSCard peer can have %u readers, no more", VSC_HOST_READERS_MAX);
+		return false;
+	}
+	vsc_host_grow(link->host, n);
+	while (n-- > 0)
+		add_place(link, link->port.chardev);
+	return true;
+}
+
+void vsc_host_link_set_events(VscHostLink *link, const VscHostLinkEvents *events, void *user)
+{
+	g_return_if_fail(link != NULL);
+
+	link->events = events;
+	link->user = user;
 }
 
 void vsc_host_link_free(VscHostLink *link)

@@ -23,9 +23,25 @@ typedef struct VscClientLink VscClientLink;
  */
 VscHostLink *vsc_host_link_new(VmcChardev *chardev, uint32_t n_slots, GError **error);
 void vsc_host_link_free(VscHostLink *link);
+
+/* Adds `n` places, VSC_HOST_READERS_MAX in all at most; they follow those there
+ * are. False with `error` when that is too many. */
+bool vsc_host_link_grow(VscHostLink *link, uint32_t n, GError **error);
+
+/* What a host link tells its owner; members may be NULL. */
+typedef struct VscHostLinkEvents {
+	/* All places are taken: the peer's reader `name` finds none. */
+	void (*refused)(void *user, const char *name);
+} VscHostLinkEvents;
+
+/* Makes `events` with `user` (both outlive the link) the ones to be told. */
+void vsc_host_link_set_events(VscHostLink *link, const VscHostLinkEvents *events, void *user);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VscHostLink, vsc_host_link_free)
 
-/* The card of place `slot` (below n_slots); owned by the link. */
+/* The card of place `slot` (below n_slots); owned by the link. A remote reader
+ * that was there before gets the place it had. What its side says of it by
+ * ReaderInfo is told as vsc_card_name() and vsc_card_info(), and stays when it
+ * goes; an old peer says nothing. */
 VscCard *vsc_host_link_card(VscHostLink *link, uint32_t slot);
 
 /* What a client link tells its owner; members may be NULL. */
@@ -49,9 +65,10 @@ void vsc_client_link_free(VscClientLink *link);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VscClientLink, vsc_client_link_free)
 
 /*
- * Lends `card` (borrowed; the link becomes its user) to the host as a reader:
- * powered on when inserted to learn its ATR, commands passed as they come.
- * Toward a host without VSC_CAP_APDU_LEVEL it acts as a T=0 card, whatever it is (adapter.h).
+ * Lends `card` (borrowed; the link becomes its user) to the host as a reader,
+ * commands passed as they come, and with VSC_CAP_REQUESTS power as the host
+ * wants it. Toward a host without VSC_CAP_APDU_LEVEL it acts as a T=0 card,
+ * whatever it is (adapter.h).
  * False when VSC_CLIENT_READERS_MAX are lent.
  */
 bool vsc_client_link_add(VscClientLink *link, VscCard *card);

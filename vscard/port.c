@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "vscard/link.h"
+#include "vscard/request.h"
 
 /* How much is read at a time: several short messages, a piece of a long one. */
 #define READ_SIZE 8192u
@@ -56,23 +57,57 @@ void vsc_port_trace(const VscPort *port, int level, const char *format, ...)
 	trace_sink(line);
 }
 
-/* Never data: of commands CLA INS P1 P2, of responses nothing but lengths. */
+/* Never data: of commands CLA INS P1 P2, of responses nothing but lengths. The
+ * command in what is sent by the side that has commands, if any. */
+static VmcSpan command_in(const VscMessage *message)
+{
+	VscRequest request;
+
+	if (message->type == VSC_TYPE_APDU)
+		return message->payload;
+	if (message->type == VSC_TYPE_REQUEST && vsc_request_get(message->payload, &request) &&
+	    request.what == VSC_REQUEST_TRANSMIT)
+		return request.data;
+	return vmc_span(NULL, 0);
+}
+
+/* What a message of ours is about: ", request 5, reset". */
+static char *describe_request(const VscMessage *message)
+{
+	VscWireToken token;
+	VscRequest request;
+
+	if (message->type < VSC_TYPE_REQUEST || message->type == VSC_TYPE_READER_INFO)
+		return g_strdup("");
+	if (vsc_request_get_token(message->payload, &token))
+		return g_strdup_printf(", request %u", token);
+	if (!vsc_request_get(message->payload, &request))
+		return g_strdup("");
+	if (message->type == VSC_TYPE_REQUEST && vsc_request_name(request.what) != NULL)
+		return g_strdup_printf(", request %u, %s", request.token,
+				       vsc_request_name(request.what));
+	return g_strdup_printf(", request %u, code %u", request.token, request.what);
+}
+
 static void trace_message(const VscPort *port, bool out, const VscMessage *message)
 {
 	const char *name = vsc_type_name(message->type);
-	const uint8_t *p = message->payload.data;
 	g_autofree char *number = NULL;
+	g_autofree char *request = NULL;
 	char header[16] = "";
+	VmcSpan command;
 
 	if (!traces(2))
 		return;
 	if (name == NULL)
 		name = number = g_strdup_printf("type 0x%x", message->type);
-	if (traces(3) && message->type == VSC_TYPE_APDU && out == port->is_host &&
-	    message->payload.len >= 4)
-		g_snprintf(header, sizeof(header), ": %02X %02X %02X %02X", p[0], p[1], p[2], p[3]);
-	vsc_port_trace(port, 2, "%s %s reader %d, %zu bytes%s", out ? "sends" : "gets", name,
-		       (int)message->reader_id, message->payload.len, header);
+	request = describe_request(message);
+	command = out == port->is_host ? command_in(message) : vmc_span(NULL, 0);
+	if (traces(3) && command.len >= 4)
+		g_snprintf(header, sizeof(header), ": %02X %02X %02X %02X", command.data[0],
+			   command.data[1], command.data[2], command.data[3]);
+	vsc_port_trace(port, 2, "%s %s reader %d%s, %zu bytes%s", out ? "sends" : "gets", name,
+		       (int)message->reader_id, request, message->payload.len, header);
 }
 
 /* ---- Output ---- */

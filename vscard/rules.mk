@@ -12,8 +12,12 @@ vscard_SOURCES := \
 	vscard/tpdu.c \
 	vscard/adapter.c \
 	vscard/wire.c \
+	vscard/request.c \
+	vscard/places.c \
 	vscard/host.c \
+	vscard/host-requests.c \
 	vscard/client.c \
+	vscard/client-requests.c \
 	vscard/port.c \
 	vscard/link-host.c \
 	vscard/link-client.c \

@@ -25,6 +25,12 @@ static void put_u32(uint8_t *to, VscOrder order, uint32_t value)
 		vmc_put_u32le(to, value);
 }
 
+static uint32_t payload_max(uint32_t type)
+{
+	return type == VSC_TYPE_REQUEST || type == VSC_TYPE_ANSWER ? VSC_WIRE_PAYLOAD_MAX :
+								     VSC_WIRE_OLD_PAYLOAD_MAX;
+}
+
 VscWireResult vsc_wire_get(VmcSpan *in, VscOrder order, VscMessage *message, const char **because)
 {
 	VmcSpan rest = *in;
@@ -34,7 +40,7 @@ VscWireResult vsc_wire_get(VmcSpan *in, VscOrder order, VscMessage *message, con
 	if (!take_u32(&rest, order, &m.type) || !take_u32(&rest, order, &m.reader_id) ||
 	    !take_u32(&rest, order, &length))
 		return VSC_WIRE_NEED_MORE;
-	if (length > VSC_WIRE_PAYLOAD_MAX) {
+	if (length > payload_max(m.type)) {
 		*because = "a message says it is longer than the longest APDU";
 		return VSC_WIRE_BAD;
 	}
@@ -120,6 +126,13 @@ void vsc_wire_put_error(uint8_t to[4], VscOrder order, VscErrorCode code)
 
 const char *vsc_type_name(uint32_t type)
 {
+	static const char *const ours[] = {
+		[VSC_TYPE_REQUEST - VSC_TYPE_REQUEST] = "Request",
+		[VSC_TYPE_ANSWER - VSC_TYPE_REQUEST] = "Answer",
+		[VSC_TYPE_CANCEL - VSC_TYPE_REQUEST] = "Cancel",
+		[VSC_TYPE_WORKING - VSC_TYPE_REQUEST] = "Working",
+		[VSC_TYPE_READER_INFO - VSC_TYPE_REQUEST] = "ReaderInfo",
+	};
 	static const char *const names[] = {
 		[VSC_TYPE_INIT] = "Init",
 		[VSC_TYPE_ERROR] = "Error",
@@ -132,6 +145,8 @@ const char *vsc_type_name(uint32_t type)
 		[VSC_TYPE_FLUSH_COMPLETE] = "FlushComplete",
 	};
 
+	if (type >= VSC_TYPE_REQUEST && type - VSC_TYPE_REQUEST < G_N_ELEMENTS(ours))
+		return ours[type - VSC_TYPE_REQUEST];
 	return type < G_N_ELEMENTS(names) ? names[type] : NULL;
 }
 

@@ -24,6 +24,13 @@ typedef enum VscType {
 	VSC_TYPE_APDU = 7,
 	VSC_TYPE_FLUSH = 8,
 	VSC_TYPE_FLUSH_COMPLETE = 9,
+
+	/* Of ours, between two that have VSC_CAP_REQUESTS: request.h. */
+	VSC_TYPE_REQUEST = 0x100,
+	VSC_TYPE_ANSWER = 0x101,
+	VSC_TYPE_CANCEL = 0x102,
+	VSC_TYPE_WORKING = 0x103,
+	VSC_TYPE_READER_INFO = 0x104,
 } VscType;
 
 typedef enum VscErrorCode {
@@ -35,9 +42,12 @@ typedef enum VscErrorCode {
 
 #define VSC_READER_UNDEFINED 0xffffffffu
 
-/* What vsc_wire_get() accepts as payload: the longest APDU there is. */
+/* What vsc_wire_get() accepts as payload: the longest APDU there is, and in a
+ * Request or Answer what goes before it there. */
 #define VSC_WIRE_HEADER 12u
-#define VSC_WIRE_PAYLOAD_MAX VSC_COMMAND_MAX
+#define VSC_WIRE_PREFIX 8u
+#define VSC_WIRE_OLD_PAYLOAD_MAX VSC_COMMAND_MAX
+#define VSC_WIRE_PAYLOAD_MAX (VSC_WIRE_PREFIX + VSC_COMMAND_MAX)
 #define VSC_WIRE_MESSAGE_MAX (VSC_WIRE_HEADER + VSC_WIRE_PAYLOAD_MAX)
 
 /* VSC_Init's constants: the magic is the bytes "VSCD" on every wire; version
@@ -57,6 +67,9 @@ typedef enum VscErrorCode {
  * it. A client without the bit, or with no Init at all, is given short APDUs
  * only (short.h). */
 #define VSC_CAP_EXTENDED (1u << 29)
+/* REQUESTS: said by both, all commands are Requests, which name themselves, and
+ * power is one of them; long ones as they are. PROTOCOL.md has the rules. */
+#define VSC_CAP_REQUESTS (1u << 28)
 
 typedef struct VscMessage {
 	uint32_t type; /* a VscType, or anything a peer says */
@@ -73,7 +86,7 @@ typedef enum VscWireResult {
 /*
  * Takes one message from the front of `in` in byte order `order`. On MESSAGE,
  * `*message` borrows from `in`'s owner. On BAD, `*because` is a static text.
- * A length over VSC_WIRE_PAYLOAD_MAX is bad as soon as the header is there.
+ * A length over what the type may have is bad as soon as the header is there.
  */
 VscWireResult vsc_wire_get(VmcSpan *in, VscOrder order, VscMessage *message, const char **because);
 

@@ -4,8 +4,9 @@
  * The client session between a host and local readers that do anything. The
  * input: a byte, then steps. Bit 0 of the byte: the first conversation is on
  * SPICE's smartcard channel; bit 1: they change with each. A step below 80 is so many bytes of
- * the host, which follow; one from 80 on is an event of a local reader. A card
- * gets one command at a time, and only while it is there.
+ * the host, which follow; one from 80 on is an event of a local reader, from C0
+ * on of the second kinds. A card gets one command at a time, and only while it
+ * is there.
  */
 
 #include <stdlib.h>
@@ -49,9 +50,17 @@ static void see(World *w, const VscClientAction *a)
 		      (a->type != VSC_TYPE_INIT && a->type != VSC_TYPE_FLUSH_COMPLETE));
 		break;
 	case VSC_CLIENT_TRANSMIT:
+		check(a->data.len >= 4);
+		/* fall through */
+	case VSC_CLIENT_POWER_ON:
+	case VSC_CLIENT_POWER_OFF:
+	case VSC_CLIENT_RESET:
 		check(w->card[slot] && w->token[slot] == VSC_TOKEN_NONE);
-		check(a->token > w->last && a->data.len >= 4);
+		check(a->token > w->last);
 		w->last = w->token[slot] = a->token;
+		break;
+	case VSC_CLIENT_CANCEL:
+		check(a->token == w->token[slot] && a->token != VSC_TOKEN_NONE);
 		break;
 	case VSC_CLIENT_READER_TAKEN:
 	case VSC_CLIENT_READER_REFUSED:
@@ -127,14 +136,42 @@ static void answer(World *w, uint32_t slot, VscOutcome outcome)
 	vsc_client_answer(w->client, slot, token, outcome, vmc_span("\x90", 2));
 }
 
+/* What only hosts with requests make a difference of. */
+static void second_event(World *w, uint32_t slot, uint8_t kind)
+{
+	static const VscReaderInfo infos[] = { { .serial = (char *)"1" }, { .serial = NULL } };
+
+	switch (kind) {
+	case 0:
+		vsc_client_working(w->client, slot);
+		break;
+	case 1:
+	case 2:
+		vsc_client_reader_described(w->client, slot, "another", &infos[kind - 1]);
+		break;
+	case 3:
+		answer(w, slot, VSC_OUTCOME_NOT_POWERED);
+		break;
+	default:
+		answer(w, slot, VSC_OUTCOME_CANCELLED);
+		break;
+	}
+}
+
 static void event(World *w, uint8_t step)
 {
 	uint32_t slot = (step >> 3) % SLOTS;
 
+	if ((step & 0x40) != 0) {
+		second_event(w, slot, step & 7);
+		drain(w);
+		return;
+	}
+
 	switch (step & 7) {
 	case 0:
 		if (!w->reader[slot])
-			vsc_client_reader_added(w->client, slot, "reader");
+			vsc_client_reader_added(w->client, slot, "reader", NULL);
 		w->reader[slot] = true;
 		break;
 	case 1:
@@ -172,7 +209,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint8_t step = 0;
 	World w = { 0 };
 
-	w.client = vsc_client_new(0);
+	w.client = vsc_client_new(VSC_CAP_REQUESTS);
 	vmc_buf_init(&w.in, VSC_WIRE_MESSAGE_MAX);
 	vmc_span_u8(&in, &step);
 	w.order = (step & 1) != 0 ? VSC_ORDER_LITTLE : VSC_ORDER_BIG;

@@ -42,11 +42,19 @@ static void see(World *w, const VscHostAction *a)
 	switch (a->kind) {
 	case VSC_HOST_SEND:
 		check(a->data.len <= VSC_WIRE_PAYLOAD_MAX);
-		check(a->type != VSC_TYPE_APDU || w->card[id]);
+		check((a->type != VSC_TYPE_APDU && a->type != VSC_TYPE_REQUEST) || w->card[id]);
 		break;
 	case VSC_HOST_READER_ADDED:
 		check(!w->reader[id]);
 		w->reader[id] = true;
+		break;
+	case VSC_HOST_READER_DESCRIBED:
+		check(vsc_host_description(w->host, id) != NULL);
+		break;
+	case VSC_HOST_WORKING:
+		check(a->token <= w->last && w->owed[a->token] == 1);
+		break;
+	case VSC_HOST_READER_REFUSED:
 		break;
 	case VSC_HOST_READER_REMOVED:
 		check(w->reader[id] && !w->card[id]);
@@ -127,13 +135,13 @@ static void request(World *w, uint8_t step, VmcSpan *in)
 		w->owed[++w->last] = 1;
 	switch (step & 7) {
 	case 0:
-		vsc_host_power_on(w->host, id, w->last);
+		vsc_host_power_on(w->host, id, w->last, w->now);
 		break;
 	case 1:
-		vsc_host_power_off(w->host, id, w->last);
+		vsc_host_power_off(w->host, id, w->last, w->now);
 		break;
 	case 2:
-		vsc_host_reset(w->host, id, w->last);
+		vsc_host_reset(w->host, id, w->last, w->now);
 		break;
 	case 3:
 		vsc_host_transmit(w->host, id, w->last, command, w->now);
@@ -162,7 +170,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	World w = { .open = true, .owed = calloc(size + 2, 1) };
 
 	vmc_span_u8(&in, &step);
-	w.host = vsc_host_new(1 + step % VSC_HOST_READERS_MAX, 0);
+	w.host = vsc_host_new(1 + step % VSC_HOST_READERS_MAX, VSC_CAP_REQUESTS);
 	vmc_buf_init(&w.in, VSC_WIRE_MESSAGE_MAX);
 	vsc_host_opened(w.host);
 	while (vmc_span_u8(&in, &step)) {

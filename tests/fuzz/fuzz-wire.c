@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vscard/wire.h"
+#include "vscard/request.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -16,6 +16,52 @@ static void check(bool good)
 {
 	if (!good)
 		abort();
+}
+
+/* What is known of a reader is what is put of it again. */
+static void try_description(VmcSpan payload)
+{
+	VscDescription description, again;
+	uint8_t bytes[VSC_READER_INFO_MAX];
+	const char *texts[4];
+	size_t len;
+
+	if (!vsc_description_get(payload, &description))
+		return;
+	texts[0] = description.name;
+	texts[1] = description.info.vendor;
+	texts[2] = description.info.type;
+	texts[3] = description.info.serial;
+	for (unsigned i = 0; i < 4; i++)
+		check(texts[i] == NULL ||
+		      (texts[i][0] != '\0' && g_utf8_validate(texts[i], -1, NULL)));
+	len = vsc_description_put(bytes, &description);
+	check(len <= sizeof(bytes));
+	check(vsc_description_get(vmc_span(bytes, len), &again));
+	check(vsc_description_equal(&description, &again));
+	vsc_description_clear(&description);
+	vsc_description_clear(&again);
+}
+
+static void try_request(VmcSpan payload)
+{
+	uint8_t bytes[VSC_WIRE_PREFIX];
+	VscRequest request;
+	VscWireToken token;
+
+	if (vsc_request_get_token(payload, &token)) {
+		vsc_request_put_token(bytes, token);
+		check(memcmp(bytes, payload.data, VSC_TOKEN_LENGTH) == 0);
+	}
+	if (!vsc_request_get(payload, &request)) {
+		check(payload.len < VSC_WIRE_PREFIX);
+		return;
+	}
+	check(request.data.len == payload.len - VSC_WIRE_PREFIX);
+	vsc_request_put(bytes, request.token, request.what);
+	check(memcmp(bytes, payload.data, sizeof(bytes)) == 0);
+	check(vsc_outcome_name(vsc_request_outcome(request.what)) != NULL);
+	vsc_request_name(request.what);
 }
 
 static void try_payload(VmcSpan payload, VscOrder order)
@@ -26,6 +72,8 @@ static void try_payload(VmcSpan payload, VscOrder order)
 	uint8_t bytes[VSC_WIRE_INIT_MAX];
 	size_t n;
 
+	try_request(payload);
+	try_description(payload);
 	if (vsc_wire_get_init(payload, order, &version, &caps0, &n, &because))
 		check(payload.len == 8 + 4 * n);
 	else

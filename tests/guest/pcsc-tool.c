@@ -449,15 +449,47 @@ static int wait_for_line(void)
 	return c == '\n' ? 0 : wrong_use("the input ended");
 }
 
+/* Resets the card and keeps the connection. Prints what the card is then. */
+static int reset_card(struct session *session, const struct options *options)
+{
+	uint8_t atr[MAX_ATR_SIZE];
+	DWORD size = sizeof atr, protocols;
+	double start = now();
+	LONG code;
+
+	if (parse_protocol(options->protocol, &protocols) != 0)
+		return STATUS_USAGE;
+	code = SCardReconnect(session->card, SCARD_SHARE_SHARED, protocols, SCARD_RESET_CARD,
+			      &session->protocol);
+	if (code != SCARD_S_SUCCESS)
+		return failed("SCardReconnect", code);
+	code = SCardStatus(session->card, NULL, NULL, NULL, NULL, atr, &size);
+	if (code != SCARD_S_SUCCESS)
+		return failed("SCardStatus", code);
+	print_hex(atr, size);
+	printf(" T=%d %.1f ms\n", session->protocol == SCARD_PROTOCOL_T1, (now() - start) * 1e3);
+	return 0;
+}
+
+static int do_word(struct session *session, const struct options *options, const char *word)
+{
+	if (strcmp(word, "-") == 0)
+		return wait_for_line();
+	if (strcmp(word, "reset") == 0)
+		return reset_card(session, options);
+	return send_one(session, word);
+}
+
 static int do_apdu(struct session *session, const struct options *options, int argc, char **argv)
 {
 	int status;
 
 	if (argc < 1)
-		return wrong_use("apdu [-p T0|T1|any] HEX|-... (-: waits for a line of input)");
+		return wrong_use("apdu [-p T0|T1|any] HEX|-|reset... "
+				 "(-: waits for a line of input)");
 	status = open_card(session, options);
 	for (int i = 0; status == 0 && i < argc; i++) {
-		status = strcmp(argv[i], "-") == 0 ? wait_for_line() : send_one(session, argv[i]);
+		status = do_word(session, options, argv[i]);
 		fflush(stdout);
 	}
 	return status;
@@ -630,26 +662,11 @@ static int do_echo(struct session *session, const struct options *options, int a
 
 static int do_reset(struct session *session, const struct options *options, int argc, char **argv)
 {
-	uint8_t atr[MAX_ATR_SIZE];
-	DWORD size = sizeof atr, protocols;
 	int status = open_card(session, options);
-	double start = now();
-	LONG code;
 
 	(void)argc;
 	(void)argv;
-	if (status != 0 || parse_protocol(options->protocol, &protocols) != 0)
-		return status;
-	code = SCardReconnect(session->card, SCARD_SHARE_SHARED, protocols, SCARD_RESET_CARD,
-			      &session->protocol);
-	if (code != SCARD_S_SUCCESS)
-		return failed("SCardReconnect", code);
-	code = SCardStatus(session->card, NULL, NULL, NULL, NULL, atr, &size);
-	if (code != SCARD_S_SUCCESS)
-		return failed("SCardStatus", code);
-	print_hex(atr, size);
-	printf(" T=%d %.1f ms\n", session->protocol == SCARD_PROTOCOL_T1, (now() - start) * 1e3);
-	return 0;
+	return status ? status : reset_card(session, options);
 }
 
 /* Prints an attribute as hex, and as text where it is one. */

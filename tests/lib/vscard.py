@@ -11,7 +11,13 @@ from typing import NamedTuple
 from stream import LIMIT, Stream, connect
 
 INIT, ERROR, READER_ADD, READER_REMOVE, ATR, CARD_REMOVE, APDU, FLUSH, FLUSH_COMPLETE = range(1, 10)
-TYPES = range(INIT, FLUSH_COMPLETE + 1)
+# Ours, between two that have CAP_REQUESTS.
+REQUEST, ANSWER, CANCEL, WORKING, READER_INFO = range(0x100, 0x105)
+TYPES = (*range(INIT, FLUSH_COMPLETE + 1), *range(REQUEST, READER_INFO + 1))
+
+POWER_ON, POWER_OFF, RESET, TRANSMIT = range(1, 5)
+OK, NO_CARD, NOT_POWERED, MUTE, FAILED, CANCELLED = range(6)
+NAME_TAG, VENDOR_TAG, TYPE_TAG, SERIAL_TAG = range(1, 5)
 
 SUCCESS, GENERAL_ERROR, CANNOT_ADD_MORE_READERS, CARD_ALREADY_INSERTED = range(4)
 
@@ -19,9 +25,16 @@ MAGIC = b"VSCD"
 VERSION = 2
 CAP_APDU_LEVEL = 1 << 31
 CAP_EXTENDED = 1 << 29
+CAP_REQUESTS = 1 << 28
 UNDEFINED_READER = 0xFFFFFFFF
-# The longest payload there is: an extended case 4 APDU, 4 + 3 + 65,535 + 2.
+# The longest payload there is: an extended case 4 APDU, 4 + 3 + 65,535 + 2; and
+# with what goes before it in a Request or an Answer.
 PAYLOAD_MAX = 65544
+
+
+def payload_max(kind):
+    """The longest payload of a message of this type."""
+    return PAYLOAD_MAX + 8 if kind in (REQUEST, ANSWER) else PAYLOAD_MAX
 
 
 class Message(NamedTuple):
@@ -46,7 +59,7 @@ def pack_error(code, reader=0):
 def receive(stream, limit=LIMIT):
     """The next message of the other side."""
     kind, reader, length = struct.unpack(">III", stream.read(12, limit))
-    if length > PAYLOAD_MAX:
+    if length > payload_max(kind):
         raise AssertionError(f"a message of {length} bytes came")
     return Message(kind, reader, stream.read(length, limit))
 

@@ -5,11 +5,12 @@
  * and benchmarks that need a card which answers at once, or late, and in any
  * length:
  *
- *   echo-client CHARDEV-KEYS [t1|t0|both]
+ *   echo-client CHARDEV-KEYS [t1|t0|both] [--reader=NAME[,SERIAL]...]
  *   echo-client SPICE-ADDRESS [t1|t0|both [smartcard|port]]
  *
  * CHARDEV-KEYS are those of a socket char device, such as path=/run/card or
- * host=127.0.0.1,port=2001. It ends with the connection, or by SIGTERM.
+ * host=127.0.0.1,port=2001. One reader, called "Echo reader", if none is named;
+ * each has such a card. It ends with the connection, or by SIGTERM.
  */
 
 #include <glib-unix.h>
@@ -82,17 +83,51 @@ static void close_way(Way *way)
 	vmc_opts_free(way->opts);
 }
 
+/* Takes the names of readers out of the arguments; answers how many are left. */
+static int take_readers(int argc, char **argv, GPtrArray *names)
+{
+	int n = 0;
+
+	for (int i = 0; i < argc; i++) {
+		if (g_str_has_prefix(argv[i], "--reader="))
+			g_ptr_array_add(names, strchr(argv[i], '=') + 1);
+		else
+			argv[n++] = argv[i];
+	}
+	if (names->len == 0)
+		g_ptr_array_add(names, (char *)"Echo reader");
+	return n;
+}
+
+static VscTestCard *card_named(const char *text, const char *atr)
+{
+	g_auto(GStrv) words = g_strsplit(text, ",", 2);
+	VscTestCard *card = vsc_test_card_new(words[0]);
+
+	vsc_card_describe(vsc_test_card(card), NULL, &(VscReaderInfo){ .serial = words[1] });
+	vsc_test_card_set_atr(card, atr_named(atr));
+	vsc_test_card_set_present(card, true);
+	return card;
+}
+
+static void free_card(void *card)
+{
+	vsc_test_card_free(card);
+}
+
 int main(int argc, char **argv)
 {
 	g_autoptr(GMainLoop) loop = g_main_loop_new(NULL, FALSE);
+	g_autoptr(GPtrArray) names = g_ptr_array_new();
+	g_autoptr(GPtrArray) cards = g_ptr_array_new_with_free_func(free_card);
 	g_autoptr(GError) error = NULL;
 	Way way = { 0 };
 	VscClientLink *link = NULL;
-	VscTestCard *card = vsc_test_card_new("Echo reader");
 
+	argc = take_readers(argc, argv, names);
 	if (argc < 2) {
 		fprintf(stderr, "usage: echo-client CHARDEV-KEYS|SPICE-ADDRESS [t1|t0|both "
-				"[smartcard|port]]\n");
+				"[smartcard|port]] [--reader=NAME[,SERIAL]...]\n");
 		return 1;
 	}
 	if (vmc_spice_address_is(argv[1]))
@@ -105,13 +140,13 @@ int main(int argc, char **argv)
 		fprintf(stderr, "echo-client: %s\n", error->message);
 		return 1;
 	}
-	vsc_test_card_set_atr(card, atr_named(argc > 2 ? argv[2] : "t1"));
-	vsc_test_card_set_present(card, true);
-	vsc_client_link_add(link, vsc_test_card(card));
+	for (guint i = 0; i < names->len; i++) {
+		g_ptr_array_add(cards, card_named(names->pdata[i], argc > 2 ? argv[2] : "t1"));
+		vsc_client_link_add(link, vsc_test_card(cards->pdata[i]));
+	}
 	g_unix_signal_add(SIGTERM, end_loop, loop);
 	g_main_loop_run(loop);
 	vsc_client_link_free(link);
 	close_way(&way);
-	vsc_test_card_free(card);
 	return 0;
 }

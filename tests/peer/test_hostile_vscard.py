@@ -16,7 +16,7 @@ from stream import Closed, Late
 from vscard import (APDU, ATR, CARD_REMOVE, ERROR, FLUSH, FLUSH_COMPLETE, INIT, READER_ADD,
                     READER_REMOVE, UNDEFINED_READER, pack)
 
-TYPES = (0, *vscard.TYPES, 10, 0x100, 0x80000000, 0xFFFFFFFF)
+TYPES = (0, *vscard.TYPES, 10, 0xFF, 0x105, 0x80000000, 0xFFFFFFFF)
 # Nobody has this reader: a message for it is answered by an Error at once, so
 # its answer tells that everything before has been dealt with.
 NOBODY = 77
@@ -97,16 +97,16 @@ class Lengths(HostileCase):
     def test_longest(self):
         self.check_size(vscard.PAYLOAD_MAX)
 
-    def check_too_long(self, length):
+    def check_too_long(self, length=None):
         for kind in TYPES:
             with self.subTest(type=kind):
-                header = pack(kind, 0, b"", length)
+                header = pack(kind, 0, b"", length or vscard.payload_max(kind) + 1)
                 self.assertEqual(self.assert_closes(header), b"")
                 self.assertEqual(self.assert_closes(header + bytes(1000)), b"")
                 self.assertEqual(self.assert_closes(header, vscard.Client), b"")
 
     def test_one_too_long(self):
-        self.check_too_long(vscard.PAYLOAD_MAX + 1)
+        self.check_too_long()
 
     def test_2_31(self):
         self.check_too_long(1 << 31)

@@ -11,11 +11,11 @@
 /* Of the transcript that runs: sessions come one after the other. */
 static VscOrder wire;
 
-static void *make(VscOrder order, unsigned n)
+static void *make(VscOrder order, unsigned n, uint32_t caps)
 {
 	(void)n;
 	wire = order;
-	return vsc_client_new(0);
+	return vsc_client_new(caps);
 }
 
 static void drop(void *machine)
@@ -35,9 +35,26 @@ static void closed(void *machine)
 
 static VscOutcome parse_outcome(const char *word)
 {
-	return strcmp(word, "ok") == 0      ? VSC_OUTCOME_OK :
-	       strcmp(word, "no-card") == 0 ? VSC_OUTCOME_NO_CARD :
-					      VSC_OUTCOME_MUTE;
+	return strcmp(word, "ok") == 0          ? VSC_OUTCOME_OK :
+	       strcmp(word, "no-card") == 0     ? VSC_OUTCOME_NO_CARD :
+	       strcmp(word, "not-powered") == 0 ? VSC_OUTCOME_NOT_POWERED :
+	       strcmp(word, "failed") == 0      ? VSC_OUTCOME_FAILED :
+	       strcmp(word, "cancelled") == 0   ? VSC_OUTCOME_CANCELLED :
+						  VSC_OUTCOME_MUTE;
+}
+
+/* "reader-added SLOT NAME [VENDOR TYPE SERIAL]", "-" for what is not known. */
+static const VscReaderInfo *parse_info(char **words, VscReaderInfo *info)
+{
+	char **texts[] = { &info->vendor, &info->type, &info->serial };
+
+	if (words[2] == NULL || words[3] == NULL)
+		return NULL;
+	for (unsigned i = 0; i < G_N_ELEMENTS(texts); i++) {
+		assert_non_null(words[3 + i]);
+		*texts[i] = strcmp(words[3 + i], "-") != 0 ? words[3 + i] : NULL;
+	}
+	return info;
 }
 
 static void request(void *machine, char **words)
@@ -45,13 +62,18 @@ static void request(void *machine, char **words)
 	VscClient *client = machine;
 	const char *what = words[0];
 	uint32_t slot = words[1] != NULL ? (uint32_t)atoi(words[1]) : 0;
+	VscReaderInfo info;
 
 	if (strcmp(what, "opened") == 0) {
 		vsc_client_opened(client, wire);
 	} else if (strcmp(what, "closed") == 0) {
 		vsc_client_closed(client);
 	} else if (strcmp(what, "reader-added") == 0) {
-		vsc_client_reader_added(client, slot, words[2]);
+		vsc_client_reader_added(client, slot, words[2], parse_info(words, &info));
+	} else if (strcmp(what, "reader-described") == 0) {
+		vsc_client_reader_described(client, slot, words[2], parse_info(words, &info));
+	} else if (strcmp(what, "working") == 0) {
+		vsc_client_working(client, slot);
 	} else if (strcmp(what, "reader-removed") == 0) {
 		vsc_client_reader_removed(client, slot);
 	} else if (strcmp(what, "card-removed") == 0) {
@@ -90,6 +112,14 @@ static char *next(void *machine, VscOrder order)
 		g_string_printf(line, "! transmit %u %u ", a.slot, a.token);
 		append_hex(line, a.data);
 		return g_string_free(line, FALSE);
+	case VSC_CLIENT_POWER_ON:
+		return g_strdup_printf("! power-on %u %u", a.slot, a.token);
+	case VSC_CLIENT_POWER_OFF:
+		return g_strdup_printf("! power-off %u %u", a.slot, a.token);
+	case VSC_CLIENT_RESET:
+		return g_strdup_printf("! reset %u %u", a.slot, a.token);
+	case VSC_CLIENT_CANCEL:
+		return g_strdup_printf("! cancel %u %u", a.slot, a.token);
 	case VSC_CLIENT_CLOSE:
 		return g_strdup_printf("! close %.*s", (int)a.data.len, (const char *)a.data.data);
 	case VSC_CLIENT_NOTE:
@@ -117,7 +147,7 @@ static VscClient *ready_client(const uint8_t init[12])
 	VscClient *client = vsc_client_new(0);
 	VscClientAction a;
 
-	vsc_client_reader_added(client, 0, "A");
+	vsc_client_reader_added(client, 0, "A", NULL);
 	vsc_client_card_inserted(client, 0, vmc_span(atr, sizeof(atr)));
 	vsc_client_opened(client, VSC_ORDER_BIG);
 	vsc_client_message(client,
@@ -204,7 +234,7 @@ static void test_many_readers(void **state)
 
 	(void)state;
 	for (uint32_t slot = 0; slot < VSC_CLIENT_READERS_MAX; slot++)
-		vsc_client_reader_added(client, slot, "R");
+		vsc_client_reader_added(client, slot, "R", NULL);
 	vsc_client_opened(client, VSC_ORDER_BIG);
 	vsc_client_message(client, &(VscMessage){ .type = VSC_TYPE_INIT,
 						  .payload = vmc_span(ours, sizeof(ours)) });

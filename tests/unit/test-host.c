@@ -17,12 +17,12 @@ typedef struct Machine {
 	int owed[TOKENS]; /* answers due to each token */
 } Machine;
 
-static void *make(VscOrder order, unsigned n)
+static void *make(VscOrder order, unsigned n, uint32_t caps)
 {
 	Machine *m = g_new0(Machine, 1);
 
 	assert_int_equal(order, VSC_ORDER_BIG);
-	m->host = vsc_host_new(n, VSC_CAP_APDU_LEVEL);
+	m->host = vsc_host_new(n, VSC_CAP_APDU_LEVEL | caps);
 	return m;
 }
 
@@ -88,11 +88,11 @@ static void request(void *machine, char **words)
 	}
 	m->owed[token]++;
 	if (strcmp(words[0], "power-on") == 0) {
-		vsc_host_power_on(m->host, id, token);
+		vsc_host_power_on(m->host, id, token, m->now);
 	} else if (strcmp(words[0], "power-off") == 0) {
-		vsc_host_power_off(m->host, id, token);
+		vsc_host_power_off(m->host, id, token, m->now);
 	} else if (strcmp(words[0], "reset") == 0) {
-		vsc_host_reset(m->host, id, token);
+		vsc_host_reset(m->host, id, token, m->now);
 	} else {
 		g_autoptr(GByteArray) command = hex_bytes(words[3]);
 
@@ -136,6 +136,18 @@ static char *text_line(const char *what, const VscHostAction *a, bool with_id)
 					  (const char *)a->data.data));
 }
 
+/* "! described ID name|vendor|type|serial" */
+static char *described_line(Machine *m, const VscHostAction *a)
+{
+	const VscDescription *who = vsc_host_description(m->host, a->reader_id);
+	const char *texts[] = { who->name, who->info.vendor, who->info.type, who->info.serial };
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(texts); i++)
+		texts[i] = texts[i] != NULL ? texts[i] : "-";
+	return g_strdup_printf("! described %u %s|%s|%s|%s", a->reader_id, texts[0], texts[1],
+			       texts[2], texts[3]);
+}
+
 static char *next(void *machine, VscOrder order)
 {
 	Machine *m = machine;
@@ -149,6 +161,10 @@ static char *next(void *machine, VscOrder order)
 		return sent_line(order, a.type, a.reader_id, a.data);
 	case VSC_HOST_READER_ADDED:
 		return text_line("reader-added", &a, true);
+	case VSC_HOST_READER_REFUSED:
+		return text_line("reader-refused", &a, false);
+	case VSC_HOST_READER_DESCRIBED:
+		return described_line(m, &a);
 	case VSC_HOST_READER_REMOVED:
 		return text_line("reader-removed", &a, true);
 	case VSC_HOST_CARD_INSERTED:
@@ -160,6 +176,8 @@ static char *next(void *machine, VscOrder order)
 		return text_line("card-removed", &a, true);
 	case VSC_HOST_ANSWER:
 		return answer_line(m, &a);
+	case VSC_HOST_WORKING:
+		return g_strdup_printf("! working %u %u", a.reader_id, a.token);
 	case VSC_HOST_CLOSE:
 		return text_line("close", &a, false);
 	case VSC_HOST_NOTE:
@@ -193,7 +211,7 @@ static VscHost *ready_host(void)
 	vsc_host_message(
 		host, &(VscMessage){ .type = VSC_TYPE_ATR, .payload = vmc_span(atr, sizeof(atr)) },
 		0);
-	vsc_host_power_on(host, 0, 1);
+	vsc_host_power_on(host, 0, 1, 0);
 	while (vsc_host_next(host, &a))
 		;
 	return host;

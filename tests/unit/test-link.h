@@ -68,7 +68,7 @@ static void raw_start(Raw *raw, VmcChardev *chardev)
 }
 
 /* A pair stays closed until one of its users comes anew. */
-static void raw_reopen(Raw *raw)
+static G_GNUC_UNUSED void raw_reopen(Raw *raw)
 {
 	vmc_chardev_set_user(raw->chardev, NULL, NULL);
 	assert_true(vmc_chardev_set_user(raw->chardev, &raw_events, raw));
@@ -76,7 +76,7 @@ static void raw_reopen(Raw *raw)
 	assert_true(raw->open);
 }
 
-static void raw_set_deaf(Raw *raw, bool deaf)
+static G_GNUC_UNUSED void raw_set_deaf(Raw *raw, bool deaf)
 {
 	raw->deaf = deaf;
 	vmc_chardev_pause(raw->chardev, deaf);
@@ -130,7 +130,11 @@ static void raw_expect(Raw *raw, uint32_t type, uint32_t id, const char *data, s
 static const char init_old[] = "VSCD\0\0\0\2\0\0\0";
 /* Takes commands and gives answers longer than short APDUs. */
 static const char init_extended[] = "VSCD\0\0\0\2\x20\0\0";
+/* A host that exchanges APDUs, of before there were Requests. */
 static const char init_ours[] = "VSCD\0\0\0\2\x80\0\0";
+/* What our host and our client say. */
+static const char init_host[] = "VSCD\0\0\0\2\x90\0\0";
+static const char init_client[] = "VSCD\0\0\0\2\x70\0\0";
 static const char atr_t0[] = { 0x3b, 0x00 };
 static const char atr_t1[] = { 0x3b, (char)0x80, 0x01, (char)0x81 };
 static const char success[4];
@@ -197,7 +201,7 @@ static void user_stop(User *user)
 	g_byte_array_unref(user->data);
 }
 
-static void user_power_on(User *user, VscToken token)
+static G_GNUC_UNUSED void user_power_on(User *user, VscToken token)
 {
 	user->in_call = true;
 	vsc_card_power_on(user->card, token);
@@ -206,7 +210,7 @@ static void user_power_on(User *user, VscToken token)
 	assert_int_equal(user->token, token);
 }
 
-static void user_transmit(User *user, VscToken token, const void *data, size_t len)
+static G_GNUC_UNUSED void user_transmit(User *user, VscToken token, const void *data, size_t len)
 {
 	user->in_call = true;
 	vsc_card_transmit(user->card, token, vmc_span(data, len));

@@ -4,7 +4,9 @@
  * Transcripts of VSCard conversations (fixtures/transcripts), for the tests of
  * both sessions. One line is one step; `#` starts a comment:
  *
- *   host N | client [little]   the session under test comes first
+ *   host N [requests] | client [requests] [little]
+ *                              the session under test comes first; `requests`:
+ *                              it offers VSC_CAP_REQUESTS
  *   < HEX                      bytes of the peer
  *   > HEX                      the next thing the session does: it sends this
  *   ! WORDS                    the next thing it does: it says this; a line
@@ -35,7 +37,7 @@
 typedef struct Session Session;
 typedef struct SessionClass {
 	const char *role;
-	void *(*make)(VscOrder order, unsigned n);
+	void *(*make)(VscOrder order, unsigned n, uint32_t caps);
 	void (*drop)(void *machine);
 	void (*message)(void *machine, const VscMessage *message);
 	void (*request)(void *machine, char **words);
@@ -184,12 +186,15 @@ static void expect_line(Session *s, const char *where, const char *line)
 static void session_start(Session *s, const SessionClass *class, const char *role)
 {
 	g_auto(GStrv) words = g_strsplit(role, " ", -1);
+	uint32_t caps = 0;
 
 	*s = (Session){ .class = class };
-	if (words[1] != NULL && g_strcmp0(words[g_strv_length(words) - 1], "little") == 0)
+	if (g_strv_contains((const char *const *)words, "little"))
 		s->order = VSC_ORDER_LITTLE;
+	if (g_strv_contains((const char *const *)words, "requests"))
+		caps = VSC_CAP_REQUESTS;
 	vmc_buf_init(&s->in, VSC_WIRE_MESSAGE_MAX);
-	s->machine = class->make(s->order, words[1] != NULL ? (unsigned)atoi(words[1]) : 1);
+	s->machine = class->make(s->order, words[1] != NULL ? (unsigned)atoi(words[1]) : 1, caps);
 }
 
 static void session_end(Session *s)
