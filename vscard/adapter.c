@@ -3,7 +3,10 @@
 /*
  * The adapter: one request of its user at a time becomes one or more of the
  * inner card, or none when the answer is at hand; that one comes from an idle
- * source, since no answer may come from within the request.
+ * source, since no answer may come from within the request. A request that comes
+ * while another is under way, as a power off may, waits for its turn; a power off
+ * ends what waits before it, so that a card that hangs gathers no more than that
+ * and what its user still wants.
  *
  * A command goes down through the machines that there are, the host's first, a
  * response up through them. Each may turn it around.
@@ -16,11 +19,19 @@
 
 typedef enum Doing {
 	DOING_NOTHING,
-	DOING_POWER_ON, /* and reset */
+	DOING_POWER_ON,
+	DOING_RESET,
 	DOING_POWER_OFF,
 	DOING_TRANSMIT,
 	DOING_REPLY, /* the reply waits for the loop */
 } Doing;
+
+/* A request that waits. */
+typedef struct Waiting {
+	Doing doing;
+	VscToken outer;
+	GByteArray *command; /* TRANSMIT; else NULL */
+} Waiting;
 
 struct VscAdapter {
 	VscCard base;
@@ -37,6 +48,9 @@ struct VscAdapter {
 	VscToken token; /* ours to the inner card */
 	VmcSpan reply;  /* in `t0` or `tpdu` */
 	guint idle;
+	GQueue waiting; /* Waiting, in their order */
+	GQueue dropped; /* tokens of what waited and will not be asked: to be told */
+	guint next;     /* tells them, and asks what waits */
 };
 
 static VscAdapter *adapter_of(VscCard *card)
@@ -81,9 +95,19 @@ static void on_removed(void *user)
 	vsc_card_emit_removed(&adapter->base);
 }
 
+static gboolean on_next(void *data);
+
+static void schedule_next(VscAdapter *adapter)
+{
+	if (adapter->next == 0)
+		adapter->next = g_idle_add_full(G_PRIORITY_HIGH, on_next, adapter, NULL);
+}
+
 static void finish(VscAdapter *adapter, VscOutcome outcome, VmcSpan data)
 {
 	adapter->doing = DOING_NOTHING;
+	if (!g_queue_is_empty(&adapter->waiting))
+		schedule_next(adapter);
 	vsc_card_emit_answered(&adapter->base, adapter->outer, outcome, data);
 }
 
@@ -168,19 +192,25 @@ static void on_answered(void *user, VscToken token, VscOutcome outcome, VmcSpan 
 	if (outcome != VSC_OUTCOME_OK || adapter->doing == DOING_POWER_OFF) {
 		forget(adapter);
 		finish(adapter, outcome, vmc_span(NULL, 0));
-	} else if (adapter->doing == DOING_POWER_ON) {
+	} else if (adapter->doing == DOING_POWER_ON || adapter->doing == DOING_RESET) {
 		finish_power_on(adapter, data);
 	} else {
 		finish_transmit(adapter, data);
 	}
 }
 
+/* Who waits, waits for what works. */
 static void on_working(void *user, VscToken token)
 {
 	VscAdapter *adapter = user;
+	const Waiting *last = g_queue_peek_tail(&adapter->waiting);
+	VscToken waits = last != NULL ? last->outer : VSC_TOKEN_NONE;
 
-	if (token == adapter->token && adapter->doing != DOING_NOTHING)
-		vsc_card_emit_working(&adapter->base, adapter->outer);
+	if (token != adapter->token || adapter->doing == DOING_NOTHING)
+		return;
+	vsc_card_emit_working(&adapter->base, adapter->outer);
+	if (waits != VSC_TOKEN_NONE)
+		vsc_card_emit_working(&adapter->base, waits);
 }
 
 static void on_described(void *user)
@@ -201,42 +231,6 @@ static const VscCardEvents inner_events = {
 
 /* ---- What the user asks ---- */
 
-/* False if a request is under way: the user's mistake. */
-static bool start(VscAdapter *adapter, VscToken token, Doing doing)
-{
-	g_return_val_if_fail(adapter->doing == DOING_NOTHING, false);
-
-	adapter->doing = doing;
-	adapter->outer = token;
-	adapter->cancelled = false;
-	adapter->token = vsc_token_next();
-	return true;
-}
-
-static void adapter_power_on(VscCard *base, VscToken token)
-{
-	VscAdapter *adapter = adapter_of(base);
-
-	if (start(adapter, token, DOING_POWER_ON))
-		vsc_card_power_on(adapter->inner, adapter->token);
-}
-
-static void adapter_power_off(VscCard *base, VscToken token)
-{
-	VscAdapter *adapter = adapter_of(base);
-
-	if (start(adapter, token, DOING_POWER_OFF))
-		vsc_card_power_off(adapter->inner, adapter->token);
-}
-
-static void adapter_reset(VscCard *base, VscToken token)
-{
-	VscAdapter *adapter = adapter_of(base);
-
-	if (start(adapter, token, DOING_POWER_ON))
-		vsc_card_reset(adapter->inner, adapter->token);
-}
-
 static gboolean tell_reply(void *data)
 {
 	VscAdapter *adapter = data;
@@ -248,13 +242,8 @@ static gboolean tell_reply(void *data)
 	return G_SOURCE_REMOVE;
 }
 
-static void adapter_transmit(VscCard *base, VscToken token, VmcSpan command)
+static void begin_transmit(VscAdapter *adapter, VmcSpan bytes)
 {
-	VscAdapter *adapter = adapter_of(base);
-	VmcSpan bytes = command;
-
-	if (!start(adapter, token, DOING_TRANSMIT))
-		return;
 	if (take_command(adapter, &bytes)) {
 		vsc_card_transmit(adapter->inner, adapter->token, bytes);
 		return;
@@ -264,15 +253,124 @@ static void adapter_transmit(VscCard *base, VscToken token, VmcSpan command)
 	adapter->idle = g_idle_add_full(G_PRIORITY_HIGH, tell_reply, adapter, NULL);
 }
 
+static void begin(VscAdapter *adapter, VscToken outer, Doing doing, VmcSpan command)
+{
+	adapter->doing = doing;
+	adapter->outer = outer;
+	adapter->cancelled = false;
+	adapter->token = vsc_token_next();
+	if (doing == DOING_POWER_ON)
+		vsc_card_power_on(adapter->inner, adapter->token);
+	else if (doing == DOING_RESET)
+		vsc_card_reset(adapter->inner, adapter->token);
+	else if (doing == DOING_POWER_OFF)
+		vsc_card_power_off(adapter->inner, adapter->token);
+	else
+		begin_transmit(adapter, command);
+}
+
+static void waiting_free(void *data)
+{
+	Waiting *waiting = data;
+
+	if (waiting->command != NULL) {
+		vmc_wipe(waiting->command->data, waiting->command->len);
+		g_byte_array_unref(waiting->command);
+	}
+	g_free(waiting);
+}
+
+/* It will not be asked; its outcome comes from the loop. */
+static void drop(VscAdapter *adapter, Waiting *waiting)
+{
+	g_queue_remove(&adapter->waiting, waiting);
+	g_queue_push_tail(&adapter->dropped, GUINT_TO_POINTER(waiting->outer));
+	waiting_free(waiting);
+	schedule_next(adapter);
+}
+
+static void ask(VscAdapter *adapter, VscToken outer, Doing doing, VmcSpan command)
+{
+	Waiting *waiting;
+
+	if (doing == DOING_POWER_OFF) {
+		while ((waiting = g_queue_peek_head(&adapter->waiting)) != NULL)
+			drop(adapter, waiting);
+	}
+	if (adapter->doing == DOING_NOTHING && g_queue_is_empty(&adapter->waiting)) {
+		begin(adapter, outer, doing, command);
+		return;
+	}
+	waiting = g_new0(Waiting, 1);
+	waiting->doing = doing;
+	waiting->outer = outer;
+	if (doing == DOING_TRANSMIT)
+		waiting->command =
+			g_byte_array_append(g_byte_array_new(), command.data, (guint)command.len);
+	g_queue_push_tail(&adapter->waiting, waiting);
+}
+
+static gboolean on_next(void *data)
+{
+	VscAdapter *adapter = data;
+	Waiting *waiting;
+
+	/* One at a time, for whatever the user does about it. */
+	if (!g_queue_is_empty(&adapter->dropped)) {
+		vsc_card_emit_answered(&adapter->base,
+				       GPOINTER_TO_UINT(g_queue_pop_head(&adapter->dropped)),
+				       VSC_OUTCOME_CANCELLED, vmc_span(NULL, 0));
+		return G_SOURCE_CONTINUE;
+	}
+	adapter->next = 0;
+	if (adapter->doing == DOING_NOTHING && !g_queue_is_empty(&adapter->waiting)) {
+		waiting = g_queue_pop_head(&adapter->waiting);
+		begin(adapter, waiting->outer, waiting->doing,
+		      waiting->command != NULL ?
+			      vmc_span(waiting->command->data, waiting->command->len) :
+			      vmc_span(NULL, 0));
+		waiting_free(waiting);
+	}
+	return G_SOURCE_REMOVE;
+}
+
+static void adapter_power_on(VscCard *base, VscToken token)
+{
+	ask(adapter_of(base), token, DOING_POWER_ON, vmc_span(NULL, 0));
+}
+
+static void adapter_power_off(VscCard *base, VscToken token)
+{
+	ask(adapter_of(base), token, DOING_POWER_OFF, vmc_span(NULL, 0));
+}
+
+static void adapter_reset(VscCard *base, VscToken token)
+{
+	ask(adapter_of(base), token, DOING_RESET, vmc_span(NULL, 0));
+}
+
+static void adapter_transmit(VscCard *base, VscToken token, VmcSpan command)
+{
+	ask(adapter_of(base), token, DOING_TRANSMIT, command);
+}
+
 static void adapter_cancel(VscCard *base, VscToken token)
 {
 	VscAdapter *adapter = adapter_of(base);
 
-	if (token != adapter->outer || adapter->doing == DOING_NOTHING ||
-	    adapter->doing == DOING_REPLY)
+	if (token == adapter->outer && adapter->doing != DOING_NOTHING) {
+		if (adapter->doing == DOING_REPLY)
+			return;
+		adapter->cancelled = true;
+		vsc_card_cancel(adapter->inner, adapter->token);
 		return;
-	adapter->cancelled = true;
-	vsc_card_cancel(adapter->inner, adapter->token);
+	}
+	for (GList *l = adapter->waiting.head; l != NULL; l = l->next) {
+		if (((Waiting *)l->data)->outer == token) {
+			drop(adapter, l->data);
+			return;
+		}
+	}
 }
 
 static void adapter_free(VscCard *base)
@@ -281,6 +379,9 @@ static void adapter_free(VscCard *base)
 
 	vsc_card_set_user(adapter->inner, NULL, NULL);
 	g_clear_handle_id(&adapter->idle, g_source_remove);
+	g_clear_handle_id(&adapter->next, g_source_remove);
+	g_queue_clear_full(&adapter->waiting, waiting_free);
+	g_queue_clear(&adapter->dropped);
 	forget(adapter);
 	vsc_card_finish(&adapter->base);
 	g_free(adapter);

@@ -26,7 +26,8 @@ typedef struct VscAdapter VscAdapter;
 VscAdapter *vsc_adapter_new(VscCard *inner);
 
 /* The card for the user; it is the same object. Its vsc_card_atr() is what the
- * host is to be shown. */
+ * host is to be shown. A request that is made before the outcome of another waits
+ * for that; a power off ends as CANCELLED what waits before it. */
 VscCard *vsc_adapter_card(VscAdapter *adapter);
 
 /* What the host exchanges, from the next power on. T=0 TPDUs is how it starts. */

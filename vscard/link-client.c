@@ -60,9 +60,9 @@ struct VscClientLink {
 	const VscClientLinkEvents *events;
 	void *user;
 	bool ready;
-	bool tpdu;     /* what the host exchanges */
-	bool requests; /* the host has VSC_CAP_REQUESTS */
-	guint timer;   /* says Working; there only while the host waits */
+	VscExchange host; /* what the host exchanges */
+	bool requests;    /* the host has VSC_CAP_REQUESTS */
+	guint timer;      /* says Working; there only while the host waits */
 	bool running;
 	Lent lent[VSC_CLIENT_READERS_MAX];
 };
@@ -89,18 +89,12 @@ static bool is_running(const Lent *lent)
 	return lent->step == STEP_RUN || lent->step == STEP_RUN_ON || lent->step == STEP_RUN_OFF;
 }
 
-/* The ATR as far as it is known without power. */
+/* The ATR as far as it is known without power, as the host is to see it. */
 static VmcSpan known_atr(Lent *lent)
 {
 	VmcSpan atr = vsc_card_atr(card_of(lent));
 
-	return atr.len >= VSC_ATR_MIN ? atr : vmc_span(lent->atr, lent->atr_len);
-}
-
-static void set_host(Lent *lent)
-{
-	vsc_adapter_set_host(lent->adapter,
-			     lent->link->tpdu ? VSC_EXCHANGE_T0 : VSC_EXCHANGE_APDU);
+	return atr.len < VSC_ATR_MIN ? vmc_span(lent->atr, lent->atr_len) : atr;
 }
 
 static void tell_host(Lent *lent, VmcSpan atr)
@@ -312,15 +306,16 @@ static void carry_out_cancel(Lent *lent, VscToken token)
 static void carry_out_ready(VscClientLink *link, uint32_t caps)
 {
 	link->ready = true;
-	link->tpdu = (caps & VSC_CAP_APDU_LEVEL) == 0;
+	link->host = (caps & VSC_CAP_APDU_LEVEL) == 0 ? VSC_EXCHANGE_T0 : VSC_EXCHANGE_APDU;
 	link->requests = (caps & CLIENT_CAPS & VSC_CAP_REQUESTS) != 0;
-	vsc_port_trace(&link->port, 1, "the host exchanges %s", link->tpdu ? "T=0 TPDUs" : "APDUs");
+	vsc_port_trace(&link->port, 1, "the host exchanges %s",
+		       link->host == VSC_EXCHANGE_T0 ? "T=0 TPDUs" : "APDUs");
 	if (link->events != NULL && link->events->up != NULL)
 		link->events->up(link->user);
 	for (size_t i = 0; i < G_N_ELEMENTS(link->lent); i++) {
 		if (link->lent[i].card == NULL)
 			continue;
-		set_host(&link->lent[i]);
+		vsc_adapter_set_host(link->lent[i].adapter, link->host);
 		go_on(&link->lent[i]);
 	}
 }
@@ -526,7 +521,7 @@ bool vsc_client_link_add(VscClientLink *link, VscCard *card)
 	lent = &link->lent[slot];
 	*lent = (Lent){ .link = link, .slot = slot, .card = card };
 	lent->adapter = vsc_adapter_new(card);
-	set_host(lent);
+	vsc_adapter_set_host(lent->adapter, link->host);
 	vsc_card_set_user(card_of(lent), &card_events, lent);
 	vsc_client_reader_added(link->client, slot, vsc_card_name(card), vsc_card_info(card));
 	go_on(lent);

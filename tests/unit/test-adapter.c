@@ -639,6 +639,43 @@ static void assert_atr(VscCard *card, const char *want)
 	assert_string_equal(hex, want);
 }
 
+/* Power off comes while the card works, and power on behind it: one at a time. */
+static void test_adapter_waits(void **state)
+{
+	VscAdapter *adapter;
+	Fake fake;
+	VscCard *card = wrapped(&fake, &adapter);
+
+	(void)state;
+	vsc_card_emit_inserted(&fake.base);
+	vsc_card_power_on(card, 1);
+	vsc_card_cancel(card, 1);
+	vsc_card_power_off(card, 2);
+	vsc_card_power_on(card, 3);
+	vsc_card_power_off(card, 4);
+	vsc_card_power_on(card, 5);
+	send(card, 6, "00a4000001aa");
+	vsc_card_cancel(card, 6);
+	vsc_card_reset(card, 7);
+	/* What a power off or a cancel makes moot is never asked. */
+	assert_heard("in 2:cancelled: 3:cancelled: 6:cancelled: ");
+	vsc_card_emit_working(&fake.base, fake.token);
+	assert_string_equal(fake.got, "on");
+	fake_answer(&fake, VSC_OUTCOME_OK, "3b800181");
+	assert_heard("1:working 7:working 1:ok:3b00 ");
+	assert_string_equal(fake.got, "off");
+	fake_answer(&fake, VSC_OUTCOME_OK, "");
+	assert_heard("4:ok: ");
+	assert_string_equal(fake.got, "on");
+	vsc_card_emit_removed(&fake.base);
+	fake_answer(&fake, VSC_OUTCOME_NO_CARD, "");
+	assert_heard("out 5:no card: ");
+	assert_string_equal(fake.got, "reset");
+	/* It is freed with one under way and one that waits. */
+	send(card, 8, "00a4000001aa");
+	unwrap(card, &fake);
+}
+
 /* What is known of the card and of its reader is the adapter's too. */
 static void test_adapter_describes(void **state)
 {
@@ -680,6 +717,7 @@ int main(void)
 		cmocka_unit_test(test_adapter),         cmocka_unit_test(test_adapter_apdu),
 		cmocka_unit_test(test_adapter_cancel),  cmocka_unit_test(test_adapter_tpdu),
 		cmocka_unit_test(test_adapter_changes), cmocka_unit_test(test_adapter_describes),
+		cmocka_unit_test(test_adapter_waits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
