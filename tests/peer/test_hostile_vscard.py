@@ -733,6 +733,34 @@ class Renamed(unittest.TestCase):
             host.usb.take(lambda packet: packet.type == usbredir.DEVICE_CONNECT)
             self.assertEqual(self.text(host.usb, 4), "name 2999")
 
+    def rename(self, appliance, caps):
+        """A host whose device has got another name, and has not said a word of it."""
+        host = self.enterContext(CcidHost(appliance.usb(), caps)).open()
+        client = self.enterContext(vscard.Client.with_card(appliance.card(), caps=AGREED))
+        client.send(vscard.READER_INFO, 0, vscard.pack_info((1, b"a name")))
+        host.usb.take(lambda packet: packet.type == usbredir.DEVICE_DISCONNECT)
+        return host.usb
+
+    def test_host_without_the_word(self):
+        """One that knows no acknowledgement gets the device at once."""
+        caps = [cap for cap in usbredir.CAPS if cap != usbredir.CAP_DEVICE_DISCONNECT_ACK]
+        usb = self.rename(self.enterContext(Appliance()), caps)
+        usb.take(lambda packet: packet.type == usbredir.DEVICE_CONNECT)
+        self.assertEqual(self.text(usb, 4), "a name")
+
+    def test_host_that_does_not_say_it(self):
+        """What it goes on to ask is for a device that is gone, and not answered;
+        the appliance lives, and the next host is served."""
+        appliance = self.enterContext(Appliance())
+        usb = self.rename(appliance, usbredir.CAPS)
+        for _ in range(1000):
+            usb.send(usbredir.GET_CONFIGURATION)
+            usb.submit_in(0x82, 512)
+            usb.cancel(usb.last_id)
+        usb.close()
+        with CcidHost(appliance.usb()).open() as host:
+            self.assertEqual(self.text(host.usb, 4), "a name")
+
     @staticmethod
     def text(usb, index):
         """A string descriptor of the device."""
