@@ -26,7 +26,7 @@ class Lent(unittest.TestCase):
 class OverUsbredir(CardScript, Lent):
     """Our reader, our client."""
 
-    reader_name = "vscard"
+    reader_name = "[Virtual Reader]"
 
     @classmethod
     def lend(cls):

@@ -258,6 +258,7 @@ class VscarddVscclientSasl(ByVscclient, OnVscardd, Cell, unittest.TestCase):
 class VscarddPort(ByVscclient, OnVscardd, Cell, unittest.TestCase):
     """The whole protocol over a port channel, here of a UNIX socket's server."""
 
+    reader_name = "[Virtual Reader]"  # a port takes it along
     ways = UNIX
     card = PORT_CARD
 

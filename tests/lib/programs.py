@@ -171,8 +171,10 @@ class Appliance(Program):
     """A vscardd with readers on UNIX sockets of its own: usbN for a usbredir
     host, cardN for a VSCard client."""
 
-    def __init__(self, readers=1, extra=(), build=SAN, **env):
+    def __init__(self, readers=1, extra=(), build=SAN, ccid="", **env):
+        """`ccid`: more keys of each usb-ccid, such as ",slots=2"."""
         self.places = Folder()
+        self.ccid = ccid
         args = [word for n in range(readers) for word in self.reader_args(n)]
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
             ready.bind(self.places / "notify")
@@ -199,7 +201,7 @@ class Appliance(Program):
     def reader_args(self, n):
         return ["-chardev", f"socket,id=usb{n},path={self.usb(n)},server=on,wait=off",
                 "-device", f"usbredir,id=bus{n},chardev=usb{n}",
-                "-device", f"usb-ccid,id=ccid{n},bus=bus{n}.0",
+                "-device", f"usb-ccid,id=ccid{n},bus=bus{n}.0{self.ccid}",
                 "-chardev", f"socket,id=card{n},path={self.card(n)},server=on,wait=off",
                 "-device", f"ccid-card-passthru,chardev=card{n},bus=ccid{n}.0"]
 

@@ -64,6 +64,21 @@ def receive(stream, limit=LIMIT):
     return Message(kind, reader, stream.read(length, limit))
 
 
+def pack_request(token, what, data=b""):
+    """The payload of a Request or an Answer."""
+    return struct.pack(">II", token, what) + data
+
+
+def unpack_request(data):
+    """(token, kind or outcome, data) of its payload."""
+    return *struct.unpack(">II", data[:8]), data[8:]
+
+
+def pack_info(*texts):
+    """ReaderInfo's payload of (tag, bytes)."""
+    return b"".join(struct.pack(">HH", tag, len(text)) + text for tag, text in texts)
+
+
 def unpack_init(data):
     """(version, capability words) of VSC_Init's payload."""
     if data[:4] != MAGIC or len(data) % 4 or len(data) < 8:
@@ -229,6 +244,20 @@ class Client:
     def answer(self, response):
         self.send(APDU, None, response)
 
+    def take_request(self, kind):
+        """The host's next message is a Request of this kind; answers (token,
+        data)."""
+        message = self.receive()
+        if message.type != REQUEST or message.reader != self.reader:
+            raise AssertionError(f"{message} came for a Request")
+        token, got, data = unpack_request(message.data)
+        if got != kind:
+            raise AssertionError(f"{message} is no request of kind {kind}")
+        return token, data
+
+    def answer_request(self, token, data=b"", outcome=OK):
+        self.send(ANSWER, None, pack_request(token, outcome, data))
+
     def serve_one(self):
         """Takes one command and answers it as the echo card."""
         command = self.take_command()
@@ -316,6 +345,26 @@ class Host:
         self.atr = message.data
         self.send(ERROR, struct.pack(">I", SUCCESS))
         return self.atr
+
+    def take_info(self):
+        """What the client says of the reader it adds next."""
+        message = self.expect(READER_INFO)
+        if message.reader != UNDEFINED_READER:
+            raise AssertionError(f"{message} came before its reader")
+        return message.data
+
+    def request(self, token, kind, data=b"", reader=None):
+        self.send(REQUEST, pack_request(token, kind, data), reader)
+
+    def expect_answer(self, token):
+        """(outcome, data) of the Answer to `token`, which comes next; Working may
+        come before."""
+        message = self.receive()
+        while message.type == WORKING:
+            message = self.receive()
+        if message.type != ANSWER or unpack_request(message.data)[0] != token:
+            raise AssertionError(f"{message} came for the Answer to {token}")
+        return unpack_request(message.data)[1:]
 
     def transmit(self, command, limit=LIMIT):
         """A command's response."""

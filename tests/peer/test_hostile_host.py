@@ -167,6 +167,112 @@ class Conversations(HostCase):
         self.program.end()
 
 
+class Requests(HostCase):
+    """A host with CAP_REQUESTS that breaks its rules. Each request has one
+    answer, and the card goes on."""
+
+    def begin(self):
+        host = self.accept()
+        host.take_init(vscard.CAP_APDU_LEVEL | vscard.CAP_REQUESTS)
+        self.assertIn(b"Virtual Reader", host.take_info())
+        host.take_reader()
+        host.take_card()
+        self.token = 0
+        return host
+
+    def ask(self, host, kind, data=b""):
+        self.token += 1
+        host.request(self.token, kind, data)
+        return host.expect_answer(self.token)
+
+    def works(self, host):
+        self.program.check_alive()
+        self.assertEqual(self.ask(host, vscard.POWER_ON), (vscard.OK, host.atr))
+        outcome, response = self.ask(host, vscard.TRANSMIT, SELECT)
+        self.assertEqual((outcome, response[-2:]), (vscard.OK, b"\x90\x00"))
+        self.assertEqual(self.ask(host, vscard.TRANSMIT, SELECT_NOTHING), (vscard.OK, NOT_FOUND))
+
+    def test_power(self):
+        """No power, no command; a reset forgets what was selected."""
+        host = self.begin()
+        nothing = (vscard.NOT_POWERED, b"")
+        for _ in range(2):
+            self.assertEqual(self.ask(host, vscard.TRANSMIT, SELECT), nothing)
+            self.assertEqual(self.ask(host, vscard.RESET), nothing)
+            self.assertEqual(self.ask(host, vscard.POWER_OFF), (vscard.OK, b""))
+            self.works(host)
+            self.assertEqual(self.ask(host, vscard.RESET), (vscard.OK, host.atr))
+            self.assertEqual(self.ask(host, vscard.POWER_OFF), (vscard.OK, b""))
+        self.program.end()
+
+    def test_messages_of_no_meaning(self):
+        host = self.begin()
+        for kind in (vscard.ANSWER, vscard.WORKING, vscard.READER_INFO, vscard.CANCEL,
+                     vscard.REQUEST, APDU, 0x105):
+            for size in (0, 1, 3, 5, 7, 65544):
+                if kind != vscard.REQUEST or size < 8:
+                    host.send(kind, bytes(size))
+            self.works(host)
+        self.program.end()
+
+    def test_kinds(self):
+        host = self.begin()
+        for kind in (0, 5, 0x80000000, 0xFFFFFFFF):
+            self.assertEqual(self.ask(host, kind, SELECT), (vscard.FAILED, b""))
+        self.works(host)
+        self.program.end()
+
+    def test_readers(self):
+        host = self.begin()
+        for reader in (1, 16, 0x80000000, vscard.UNDEFINED_READER):
+            for kind in range(5):
+                host.request(7, kind, SELECT, reader)
+                message = host.expect(vscard.ANSWER)
+                self.assertEqual((message.reader, message.data),
+                                 (reader, vscard.pack_request(7, vscard.NO_CARD)))
+        self.works(host)
+        self.program.end()
+
+    def test_commands_that_are_none(self):
+        host = self.begin()
+        self.works(host)
+        chance = random.Random(2)
+        commands = [b"", b"\0", b"\0\xa4\4", bytes(65544), b"\xff" * 65544]
+        commands += [chance.randbytes(chance.randrange(1, 300)) for _ in range(100)]
+        for command in commands:
+            outcome, response = self.ask(host, vscard.TRANSMIT, command)
+            self.assertEqual(outcome, vscard.OK)
+            self.assertGreaterEqual(len(response), 2)
+        self.works(host)
+        self.program.end()
+
+    def test_many_at_once(self):
+        """Of a thousand at once each is answered, once."""
+        host = self.begin()
+        self.works(host)
+        chance = random.Random(3)
+        first, count = 1000, 1000
+        for token in range(first, first + count):
+            host.request(token, chance.randrange(6), SELECT_NOTHING)
+            host.send(vscard.CANCEL, chance.randrange(first, token + 2).to_bytes(4, "big"))
+        answered = set()
+        while len(answered) < count:
+            token, outcome, _ = vscard.unpack_request(host.expect(vscard.ANSWER).data)
+            self.assertNotIn(token, answered)
+            self.assertIn(outcome, (vscard.OK, vscard.FAILED, vscard.NOT_POWERED,
+                                    vscard.CANCELLED))
+            answered.add(token)
+        self.assertEqual(answered, set(range(first, first + count)))
+        self.token = first + count
+        self.works(host)
+        self.program.end()
+
+    def test_too_long(self):
+        host = self.begin()
+        host.stream.send(pack(vscard.REQUEST, 0, b"", vscard.payload_max(vscard.REQUEST) + 1))
+        self.ends(host)
+
+
 class Ends(HostCase):
     """What ends the conversation, and how the client takes it."""
 

@@ -230,6 +230,55 @@ MISTAKES = {
 }
 
 
+class Slots(Case):
+    """Readers of several slots, and several readers of one client."""
+
+    def lend(self, client, name, atr=vscard.ECHO_ATR):
+        client.add_reader(name)
+        client.insert(atr)
+        return client.reader
+
+    def test_all_slots(self):
+        """A passthru without a slot has those that another leaves."""
+        with Program("vscardd", *self.usb_args(), *self.card_args(), "-chardev",
+                     f"socket,id=two,path={self.folder / 'two'},server,nowait",
+                     "-device", "usb-ccid,slots=4", "-device", "ccid-card-passthru,chardev=ccid",
+                     "-device", "ccid-card-passthru,chardev=two,slot=1") as program, \
+             CcidHost(self.folder / "usb").open() as host, \
+             vscard.Client(self.folder / "card") as client, \
+             vscard.Client.with_card(self.folder / "two"):
+            client.init()
+            self.assertEqual([self.lend(client, b"%d" % i) for i in range(3)], [0, 1, 2])
+            for slot in range(4):
+                host.wait_icc(1, slot)
+                self.assertEqual(host.power_on(slot).data, vscard.ECHO_ATR)
+            client.send(vscard.READER_ADD, vscard.UNDEFINED_READER, b"fourth")
+            client.expect_error(vscard.CANNOT_ADD_MORE_READERS)
+            until(lambda: "'fourth'" in program.errors())
+            self.assertRegex(program.errors(), "chardev ccid has one reader more.*more than 3 by "
+                                               "slots=")
+
+    def test_shared_chardev(self):
+        """A USB reader for each reader of one client."""
+        args = []
+        for n in range(2):
+            args += ["-chardev", f"socket,id=u{n},path={self.folder / f'u{n}'},server,nowait",
+                     "-device", f"usbredir,id=b{n},chardev=u{n}",
+                     "-device", f"usb-ccid,id=r{n},bus=b{n}.0",
+                     "-device", f"ccid-card-passthru,chardev=ccid,bus=r{n}.0"]
+        with Program("vscardd", *self.card_args(), *args), \
+             CcidHost(self.folder / "u0").open() as one, \
+             CcidHost(self.folder / "u1").open() as other, \
+             vscard.Client(self.folder / "card") as client:
+            client.init()
+            self.assertEqual(self.lend(client, b"A"), 0)
+            power_on(one)
+            self.assertEqual(other.slot_status().icc, 2)
+            self.assertEqual(self.lend(client, b"B"), 1)
+            power_on(other)
+            round_trip(other, client, vscard.echo_command(1, b"abc", 16))
+
+
 class Mistakes(Case):
     """Words that cannot be."""
 
@@ -276,6 +325,33 @@ class Mistakes(Case):
         self.refuse([*usb, *card, *DEVICES, *DEVICES[2:]], "full.*-device usb-ccid")
         self.refuse([*usb, *card, "-device", "usb-ccid,id=r", *DEVICES[2:], "-device",
                      "ccid-card-passthru,chardev=ccid,bus=bus0.0"], "no bus 'bus0.0'.*r.0")
+
+    def test_slots(self):
+        usb, card = self.usb_args(), self.card_args()
+
+        def refuse(*devices, pattern):
+            words = [word for device in devices for word in ("-device", device)]
+            self.refuse([*usb, *card, *words], pattern)
+
+        passthru = "ccid-card-passthru,chardev=ccid"
+        refuse("usb-ccid,slots=0", pattern="bad value '0' for 'slots'.*1 to 16")
+        refuse("usb-ccid,slots=17", pattern="bad value '17' for 'slots'.*1 to 16")
+        refuse("usb-ccid,id=r", f"{passthru},slot=1", pattern="the reader r has no slot 1.*slots=")
+        refuse("usb-ccid,id=r,slots=3", f"{passthru},slot=1", f"{passthru},slot=1",
+               pattern="another card has slot 1 of the reader r")
+        refuse("usb-ccid,slots=2", passthru, passthru, pattern="full.*slots=")
+        refuse("usb-ccid,slots=2", f"{passthru},slot=0", f"{passthru},slot=1",
+               f"{passthru},slot=1", pattern="full.*slots=")
+
+    def test_seventeen_places(self):
+        """More than one peer can have readers for."""
+        args = []
+        for n in range(2):
+            args += ["-chardev", f"socket,id=u{n},path={self.folder / f'u{n}'},server,nowait",
+                     "-device", f"usbredir,id=b{n},chardev=u{n}",
+                     "-device", f"usb-ccid,id=r{n},bus=b{n}.0,slots={16 if n else 1}",
+                     "-device", f"ccid-card-passthru,chardev=ccid,bus=r{n}.0"]
+        self.refuse([*self.card_args(), *args], "16 readers, no more")
 
     def test_one_chardev_two_users(self):
         usb = self.usb_args()

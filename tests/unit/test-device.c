@@ -36,6 +36,7 @@ typedef struct Host {
 	GQueue done; /* Done */
 	uint64_t last_id;
 	uint8_t seq;
+	unsigned changes;
 } Host;
 
 static void done_free(void *data)
@@ -59,7 +60,12 @@ static void on_complete(void *user, uint64_t id, UsbStatus status, VmcSpan data,
 	g_queue_push_tail(&host->done, done);
 }
 
-static const UsbDeviceEvents events = { .complete = on_complete };
+static void on_changed(void *user)
+{
+	((Host *)user)->changes++;
+}
+
+static const UsbDeviceEvents events = { .complete = on_complete, .changed = on_changed };
 
 /* The completion of `id`, NULL if there is none yet; freed by the caller. */
 static Done *take(Host *host, uint64_t id)
@@ -617,6 +623,54 @@ static void test_time_extension(void **state)
 	assert_int_equal(ccid_reader_deadline(ccid_device_reader(host->device)), -1);
 }
 
+/* ---- The name of the card's reader ---- */
+
+static void describe(Host *host, const char *name, const char *serial)
+{
+	vsc_card_describe(vsc_test_card(host->card), name,
+			  &(VscReaderInfo){ .serial = (char *)serial });
+}
+
+/* String `index`, of ASCII, is `text`. */
+static void check_string(Host *host, uint8_t index, const char *text)
+{
+	uint8_t bytes[64] = { 0, 3 };
+	size_t len = 2;
+
+	for (; *text != '\0'; text++, len += 2)
+		bytes[len] = (uint8_t)*text;
+	bytes[0] = (uint8_t)len;
+	check_control(host, 0x8006, (uint16_t)(0x0300 | index), 0x0409, sizeof(bytes), bytes, len);
+}
+
+static void test_follow(void **state)
+{
+	Host *host = *state;
+	int64_t end = g_get_monotonic_time() + LIMIT_US;
+
+	describe(host, "unheard", "1");
+	assert_int_equal(host->changes, 0);
+	check_string(host, 4, "vscard");
+	ccid_device_follow_card(host->device);
+	describe(host, "reader", "2");
+	assert_int_equal(host->changes, 1);
+	check_string(host, 4, "reader");
+	check_string(host, 3, "2");
+	/* What is not shown is no change; and what flickers comes to one. */
+	vsc_card_describe(vsc_test_card(host->card), NULL,
+			  &(VscReaderInfo){ .vendor = (char *)"v", .serial = (char *)"2" });
+	for (unsigned i = 0; i < 100; i++)
+		describe(host, i % 2 ? "other" : "another", NULL);
+	assert_int_equal(host->changes, 1);
+	check_string(host, 4, "reader");
+	while (host->changes < 2) {
+		assert_true(g_get_monotonic_time() < end);
+		g_main_context_iteration(NULL, TRUE);
+	}
+	check_string(host, 4, "other");
+	check_stall(host, 0x8006, 0x0303, 0x0409, 64);
+}
+
 static void test_removal_pending(void **state)
 {
 	Host *host = *state;
@@ -645,6 +699,7 @@ int main(void)
 		HOST_TEST(test_cancel),         HOST_TEST(test_reset),
 		HOST_TEST(test_attach),         HOST_TEST(test_interrupt),
 		HOST_TEST(test_time_extension), HOST_TEST(test_removal_pending),
+		HOST_TEST(test_follow),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

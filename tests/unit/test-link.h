@@ -68,7 +68,7 @@ static void raw_start(Raw *raw, VmcChardev *chardev)
 }
 
 /* A pair stays closed until one of its users comes anew. */
-static void raw_reopen(Raw *raw)
+static G_GNUC_UNUSED void raw_reopen(Raw *raw)
 {
 	vmc_chardev_set_user(raw->chardev, NULL, NULL);
 	assert_true(vmc_chardev_set_user(raw->chardev, &raw_events, raw));
@@ -76,7 +76,7 @@ static void raw_reopen(Raw *raw)
 	assert_true(raw->open);
 }
 
-static void raw_set_deaf(Raw *raw, bool deaf)
+static G_GNUC_UNUSED void raw_set_deaf(Raw *raw, bool deaf)
 {
 	raw->deaf = deaf;
 	vmc_chardev_pause(raw->chardev, deaf);
@@ -201,7 +201,7 @@ static void user_stop(User *user)
 	g_byte_array_unref(user->data);
 }
 
-static void user_power_on(User *user, VscToken token)
+static G_GNUC_UNUSED void user_power_on(User *user, VscToken token)
 {
 	user->in_call = true;
 	vsc_card_power_on(user->card, token);
@@ -210,7 +210,7 @@ static void user_power_on(User *user, VscToken token)
 	assert_int_equal(user->token, token);
 }
 
-static void user_transmit(User *user, VscToken token, const void *data, size_t len)
+static G_GNUC_UNUSED void user_transmit(User *user, VscToken token, const void *data, size_t len)
 {
 	user->in_call = true;
 	vsc_card_transmit(user->card, token, vmc_span(data, len));

@@ -226,12 +226,14 @@ static void on_readable(void *user)
 	Host *host = user;
 	uint8_t unread[4096];
 
-	if (!host->parser)
+	if (!host->parser) {
 		while (vmc_chardev_read(host->far, unread, sizeof(unread)) > 0)
 			;
-	else
-		assert_int_not_equal(usbredirparser_do_read(host->parser),
-				     usbredirparser_read_parse_error);
+		return;
+	}
+	assert_int_not_equal(usbredirparser_do_read(host->parser), usbredirparser_read_parse_error);
+	/* The parser has acknowledged a device that was unplugged. */
+	usbredirparser_do_write(host->parser);
 }
 
 static void on_writable(void *user)
@@ -854,6 +856,83 @@ static void test_lost_answers(void **state)
 	assert_int_equal(host->usbredir->sent.length, 0);
 }
 
+#define PLUGGED_TWICE "hello interfaces endpoints connect disconnect interfaces endpoints connect "
+
+/* The device becomes another: it is unplugged and plugged in, and what the host
+ * sent before it saw that is for nobody. */
+static void test_changed(void **state)
+{
+	Host *host = *state;
+
+	power_on(host);
+	start_interrupt(host, CCID_ENDPOINT_INTERRUPT, usb_redir_success);
+	check_notify(host, 3);
+	bulk_in(host, CCID_ENDPOINT_IN, 512);
+	settle();
+	usb_device_changed(ccid_device_usb(host->device));
+	/* On its way when the device goes. */
+	bulk_in(host, CCID_ENDPOINT_IN, 512);
+	usbredirparser_send_get_configuration(host->parser, ++host->last_id);
+	usbredirparser_do_write(host->parser);
+	WAIT_UNTIL(strcmp(host->order->str, PLUGGED_TWICE) == 0);
+	settle();
+	assert_int_equal(host->packets.length, 0);
+	assert_int_equal(host->usbredir->transfers.length, 0);
+	assert_false(vsc_test_card_powered(host->card));
+	configure(host);
+	check_works(host);
+	power_on(host);
+	assert_int_equal(host->closes, 0);
+}
+
+/* Twice in a row is once; and for a host of before 64-bit ids. */
+static void test_changed_again(void **state)
+{
+	Host *host = *state;
+
+	usb_device_changed(ccid_device_usb(host->device));
+	usb_device_changed(ccid_device_usb(host->device));
+	WAIT_UNTIL(strcmp(host->order->str, PLUGGED_TWICE) == 0);
+	settle();
+	configure(host);
+	check_works(host);
+	leave(host);
+	drop_parser(host);
+	connect_host(host, 0);
+	configure(host);
+	usb_device_changed(ccid_device_usb(host->device));
+	WAIT_UNTIL(strcmp(host->order->str, PLUGGED_TWICE) == 0);
+	configure(host);
+	check_works(host);
+}
+
+/* Nobody is there to see it, or one who will be back. */
+static void test_changed_away(void **state)
+{
+	Host *host = *state;
+
+	power_on(host);
+	leave(host);
+	settle();
+	usb_device_changed(ccid_device_usb(host->device));
+	settle();
+	assert_true(vsc_test_card_powered(host->card));
+	wait_open(host);
+	usbredirparser_send_get_configuration(host->parser, ++host->last_id);
+	usbredirparser_do_write(host->parser);
+	WAIT_UNTIL(strcmp(host->order->str, PLUGGED_TWICE) == 0);
+	WAIT_UNTIL(!vsc_test_card_powered(host->card));
+	drop_parser(host);
+	cut(host);
+	usbredir_forget_peer(host->usbredir);
+	usb_device_changed(ccid_device_usb(host->device));
+	connect_host(host, ALL_CAPS);
+	settle();
+	assert_string_equal(host->order->str, "hello interfaces endpoints connect ");
+	configure(host);
+	check_works(host);
+}
+
 /* Nobody comes back: the card loses its power, and who goes on later is wrong. */
 static void test_away_too_long(void **state)
 {
@@ -1037,6 +1116,9 @@ int main(void)
 		HOST_TEST(test_peer_returns),
 		HOST_TEST(test_silent_return),
 		HOST_TEST(test_lost_answers),
+		HOST_TEST(test_changed),
+		HOST_TEST(test_changed_again),
+		HOST_TEST(test_changed_away),
 		HOST_TEST(test_away_too_long),
 		HOST_TEST(test_peer_does_not_read),
 		RAW_TEST(test_raw),
