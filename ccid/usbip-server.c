@@ -34,9 +34,11 @@ typedef struct Connection {
 	const Export *export; /* what it imported */
 	UsbipImport *import;  /* NULL: it has not asked yet */
 	VmcBuf in;
-	bool held;   /* output is high: no input until it is low */
-	bool ending; /* disconnected, or to be */
-	guint timer; /* until it asks */
+	bool held;    /* output is high: no input until it is low */
+	bool waiting; /* its request stays in `in` while somebody has the device */
+	bool waited;  /* long enough */
+	bool ending;  /* disconnected, or to be */
+	guint timer;  /* until it asks, or while it waits */
 } Connection;
 
 struct CcidUsbipServer {
@@ -106,7 +108,9 @@ static void put(Connection *connection, VmcSpan bytes)
 {
 	switch (vmc_chardev_write(connection->chardev, bytes)) {
 	case VMC_WRITE_OK:
+		break;
 	case VMC_WRITE_CLOSED:
+		end(connection, false, "it is gone");
 		break;
 	case VMC_WRITE_HIGH:
 		connection->held = true;
@@ -211,29 +215,39 @@ static const Export *find_busid(CcidUsbipServer *server, VmcSpan busid)
 	return NULL;
 }
 
-static void import(Connection *connection, const UsbipOp *op)
+static gboolean on_waited(void *user);
+
+/* False: the request stays, for the device may be free in a moment. */
+static bool import(Connection *connection, const UsbipOp *op)
 {
 	const Export *export = find_busid(connection->server, op->busid);
 	uint8_t answer[USBIP_OP_HEADER + USBIP_DEVICE];
 
 	if (export == NULL) {
 		refuse(connection, op, USBIP_OP_NO_DEVICE, "there is no such device");
-		return;
+		return true;
 	}
 	connection->import = usbip_import_new(export->device, USBIP_DEVID(BUSNUM, export->devnum),
 					      &import_events, connection);
+	if (connection->import == NULL && !connection->waited) {
+		connection->waiting = true;
+		connection->timer = g_timeout_add(CCID_USBIP_BUSY_MS, on_waited, connection);
+		vmc_chardev_pause(connection->chardev, true);
+		return false;
+	}
 	if (connection->import == NULL) {
 		refuse(connection, op, USBIP_OP_BUSY, "somebody has the device");
-		return;
+		return true;
 	}
 	connection->export = export;
 	g_info("usbip: %s has %s", vmc_chardev_describe(connection->chardev), export->busid);
 	usbip_put_op(answer, USBIP_OP_REP_IMPORT, USBIP_OP_OK);
 	put_device(answer + USBIP_OP_HEADER, export);
 	put(connection, vmc_span(answer, sizeof(answer)));
+	return true;
 }
 
-/* Takes a request from what came in; false: not all of it is there. */
+/* Takes a request from what came in; false: not now. */
 static bool take_op(Connection *connection)
 {
 	VmcSpan in = vmc_buf_span(&connection->in);
@@ -247,10 +261,10 @@ static bool take_op(Connection *connection)
 		refuse(connection, &op, USBIP_OP_ERROR, "its version is not 1.1.1");
 	else if (op.code == USBIP_OP_REQ_DEVLIST)
 		answer_list(connection);
-	else if (op.code == USBIP_OP_REQ_IMPORT)
-		import(connection, &op);
-	else
+	else if (op.code != USBIP_OP_REQ_IMPORT)
 		refuse(connection, &op, USBIP_OP_ERROR, "it asked for what is not known");
+	else if (!import(connection, &op))
+		return false;
 	vmc_buf_consume(&connection->in, len - in.len);
 	return true;
 }
@@ -283,7 +297,7 @@ static bool take_command(Connection *connection)
 /* Does what came in says; false: there is nothing more to do now. */
 static bool take(Connection *connection)
 {
-	if (connection->ending || connection->held)
+	if (connection->ending || connection->held || connection->waiting)
 		return false;
 	return connection->import != NULL ? take_command(connection) : take_op(connection);
 }
@@ -297,7 +311,7 @@ static void on_readable(void *user)
 	do {
 		while (take(connection))
 			;
-		if (connection->ending || connection->held)
+		if (connection->ending || connection->held || connection->waiting)
 			return;
 		/* A command's longest fits, so there is room. */
 		to = vmc_buf_room(&connection->in, READ_AHEAD, &room);
@@ -306,10 +320,51 @@ static void on_readable(void *user)
 	} while (n > 0);
 }
 
+/* Those that wait for a device ask for it again. */
+static void ask_again(Connection *connection)
+{
+	if (!connection->waiting)
+		return;
+	connection->waiting = false;
+	g_clear_handle_id(&connection->timer, g_source_remove);
+	vmc_chardev_pause(connection->chardev, false);
+	on_readable(connection);
+}
+
+static gboolean on_waited(void *user)
+{
+	Connection *connection = user;
+
+	connection->timer = 0;
+	connection->waited = true;
+	ask_again(connection);
+	return G_SOURCE_REMOVE;
+}
+
+/* Gives back what the client has, and to those who wait. */
+static void pass_on(Connection *connection)
+{
+	CcidUsbipServer *server = connection->server;
+
+	if (connection->import == NULL)
+		return;
+	detach(connection);
+	for (GList *i = server->connections.head; i != NULL; i = i->next)
+		ask_again(i->data);
+	if (server->own != NULL)
+		ask_again(server->own);
+}
+
 static void on_writable(void *user)
 {
 	Connection *connection = user;
 
+	/* Output broke: what the client had said before is for nobody. */
+	if (!vmc_chardev_is_writable(connection->chardev)) {
+		end(connection, false, "it is gone");
+		pass_on(connection);
+		return;
+	}
 	connection->held = false;
 	/* What was read before may bring output up to the mark again. */
 	while (take(connection))
@@ -328,12 +383,13 @@ static void on_closed(void *user, const GError *reason)
 	g_debug("usbip: %s is gone: %s", vmc_chardev_describe(connection->chardev),
 		reason->message);
 	connection->ending = true;
-	detach(connection);
+	connection->waiting = false;
 	g_clear_handle_id(&connection->timer, g_source_remove);
 	if (connection->owned)
 		g_queue_remove(&server->connections, connection);
 	else
 		server->own = NULL;
+	pass_on(connection);
 	g_queue_push_tail(&server->over, connection);
 	if (server->reaper == 0)
 		server->reaper = g_idle_add(on_reap, server);

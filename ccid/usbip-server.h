@@ -21,6 +21,11 @@
 /* How long a connection may take to ask for something. */
 #define CCID_USBIP_ASK_SECONDS 10u
 
+/* How long a client waits for a device that somebody has before it is refused:
+ * one that detaches and attaches again may be faster than the end of its last
+ * connection (the kernel closes it on its own time). */
+#define CCID_USBIP_BUSY_MS 500u
+
 typedef struct CcidUsbipServer CcidUsbipServer;
 
 /*

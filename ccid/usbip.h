@@ -16,7 +16,7 @@
 
 #define USBIP_VERSION 0x0111u
 
-/* bcd 1.1.1 has these op codes; a reply's lacks the top bit of its request's. */
+/* A reply's code lacks the top bit of its request's. */
 typedef enum UsbipOpCode {
 	USBIP_OP_REQ_IMPORT = 0x8003,
 	USBIP_OP_REP_IMPORT = 0x0003,

@@ -218,9 +218,16 @@ MISTAKES = {
     "unknown key of a driver": (["-device", "usb-ccid,color=red"],
                                 "unknown key 'color'.*usb-ccid takes.*serial"),
     "nothing to serve": ([], "nothing to serve.*-device usb-ccid"),
-    "no attach point": (["-device", "usb-ccid"], "no bus.*usbredir.*-usb"),
+    "no attach point": (["-device", "usb-ccid"], "no bus.*usbredir.*-usb.*usbip"),
     "usbredir without chardev": (["-device", "usbredir", "-device", "usb-ccid"],
                                  "chardev is missing"),
+    "usbip without chardev": (["-device", "usbip", "-device", "usb-ccid"],
+                              "chardev is missing; add -chardev socket,id=usbip0,host=127.0.0.1,"
+                              "port=3240,server=on,wait=off and here chardev=usbip0"),
+    "usbip with a chardev that is not": (["-device", "usbip,chardev=x", "-device", "usb-ccid"],
+                                         "no chardev 'x'"),
+    "unknown key of usbip": (["-device", "usbip,port=3240", "-device", "usb-ccid"],
+                             "unknown key 'port'.*usbip takes.*chardev"),
     "unknown option": (["-frobnicate"], "unknown option '-frobnicate'.*--help"),
     "no option": (["frobnicate"], "unknown option 'frobnicate'"),
     "argument missing": (["-device"], "-device wants an argument"),
@@ -358,6 +365,10 @@ class Mistakes(Case):
         self.refuse([*usb, "-device", "usb-ccid", "-device", "ccid-card-passthru,chardev=usb0"],
                     "usb0")
 
+    def test_usbip_and_usbredir_on_one_chardev(self):
+        self.refuse([*self.usb_args(), "-device", "usbip,id=n,chardev=usb0", "-device",
+                     "usb-ccid,bus=bus0.0"], 'char device "usb0" has a user already')
+
     def test_certificates(self):
         self.refuse([*self.usb_args(), "-device", "usb-ccid", "-device",
                      "ccid-card-emulated,backend=certificates,cert1=a"], "cert2 is missing")
@@ -399,9 +410,9 @@ class Help(Case):
 
     def test_devices(self):
         words, _ = self.words("-device", "help")
-        drivers = {"usbredir", "usb-ccid", "ccid-card-passthru", "ccid-card-emulated"}
+        drivers = {"usbredir", "usbip", "usb-ccid", "ccid-card-passthru", "ccid-card-emulated"}
         self.assertLessEqual(drivers, words)
-        keys = {"usbredir": {"chardev"}, "usb-ccid": {"bus", "vendorid", "productid", "serial"},
+        keys = {"usbredir": {"chardev"}, "usbip": {"chardev", "replug"}, "usb-ccid": {"bus", "vendorid", "productid", "serial"},
                 "ccid-card-passthru": {"chardev", "bus"},
                 "ccid-card-emulated": {"backend", "cert1", "cert2", "cert3", "db", "bus"}}
         for driver in drivers:

@@ -118,6 +118,71 @@ static void test_busids(void **state)
 		ccid_device_free(devices[i]);
 }
 
+/* Who asks a moment before the last connection's end waits for it. */
+static void test_waits_for_the_end(void **state)
+{
+	char reply[IMPORT_REPLY];
+	Setting setting;
+	int early, gone, later;
+
+	(void)state;
+	set_up(&setting);
+	gone = plain_connect("127.0.0.1", vmc_socket_port(setting.chardev));
+	early = plain_connect("127.0.0.1", vmc_socket_port(setting.chardev));
+	later = plain_connect("127.0.0.1", vmc_socket_port(setting.chardev));
+	send(gone, import_1_1, sizeof(import_1_1), MSG_NOSIGNAL);
+	run_for(10);
+	close(gone); /* it does not wait to the end */
+	send(early, import_1_1, sizeof(import_1_1), MSG_NOSIGNAL);
+	run_for(10);
+	send(later, import_1_1, sizeof(import_1_1), MSG_NOSIGNAL);
+	assert_true(run_for(10) < 20); /* nor does anybody spin */
+	assert_int_equal(unread(early), 0);
+	close(setting.fd);
+	assert_int_equal(plain_read(early, reply, IMPORT_REPLY), IMPORT_REPLY);
+	assert_int_equal(reply[7], 0);
+	/* The one after it waits anew, and in vain. */
+	assert_int_equal(plain_read(later, reply, 8), 8);
+	assert_int_equal(reply[7], 2);
+	run_until(plain_ended(later), 5);
+	close(later);
+	setting.fd = early;
+	tear_down(&setting);
+}
+
+/* A client that does not read, and goes: the device is free though much that it
+ * had said is not read, either. */
+static void test_gone_while_it_does_not_read(void **state)
+{
+	uint8_t command[48] = { [3] = 1,     [9] = 1,  [11] = 1, [15] = 1,  [27] = 255,
+				[40] = 0x80, [41] = 6, [43] = 2, [46] = 255 };
+	unsigned idle = 0;
+	uint32_t seqnum = 0;
+	Setting setting;
+	uint8_t status;
+
+	(void)state;
+	set_up(&setting);
+	fcntl(setting.fd, F_SETFL, O_NONBLOCK);
+	/* Until neither side takes any more. */
+	while (idle < 50) {
+		vmc_put_u32be(command + 4, seqnum);
+		if (send(setting.fd, command, sizeof(command), MSG_NOSIGNAL) ==
+		    (ssize_t)sizeof(command)) {
+			seqnum++;
+			idle = 0;
+		} else {
+			run_for(1);
+			idle++;
+		}
+	}
+	assert_true(seqnum > 1000);
+	close(setting.fd);
+	setting.fd = import_plainly(setting.chardev, &status);
+	assert_int_equal(status, 0);
+	tear_down(&setting);
+}
+
 /* With a connection that imported, one that is silent, and one that is over. */
 static void test_freed_in_use(void **state)
 {
@@ -186,6 +251,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_removed_while_imported),
 		cmocka_unit_test(test_busids),
+		cmocka_unit_test(test_waits_for_the_end),
+		cmocka_unit_test(test_gone_while_it_does_not_read),
 		cmocka_unit_test(test_freed_in_use),
 		cmocka_unit_test(test_taken_chardev),
 		cmocka_unit_test(test_pair),
