@@ -86,7 +86,8 @@ static void job_done(VscPcscReader *reader, VscPcscJob *job)
 	if (job->outcome != VSC_OUTCOME_OK)
 		job_take_data(job, vmc_span(NULL, 0));
 	g_mutex_lock(&reader->lock);
-	if (reader->done != NULL && job->kind != VSC_PCSC_DROP)
+	if (reader->done != NULL &&
+	    (job->token != VSC_TOKEN_NONE || job->kind == VSC_PCSC_DESCRIBE))
 		reader->done(reader->user, g_steal_pointer(&job));
 	g_mutex_unlock(&reader->lock);
 	if (job != NULL)
@@ -459,6 +460,9 @@ static void serve(VscPcscReader *reader, VscPcscJob *job)
 		do_describe(reader, job);
 		break;
 	case VSC_PCSC_DROP:
+		disconnect(reader, SCARD_LEAVE_CARD);
+		break;
+	case VSC_PCSC_WITHDRAW:
 	case VSC_PCSC_STOP:
 		disconnect(reader, SCARD_RESET_CARD);
 		break;

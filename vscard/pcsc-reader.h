@@ -18,7 +18,8 @@ typedef enum VscPcscJobKind {
 	VSC_PCSC_RESET,
 	VSC_PCSC_TRANSMIT,
 	VSC_PCSC_DESCRIBE, /* asks the driver what the reader is */
-	VSC_PCSC_DROP,     /* the card is gone, or lent no more */
+	VSC_PCSC_DROP,     /* the card is gone */
+	VSC_PCSC_WITHDRAW, /* it is there, but lent no more */
 	VSC_PCSC_STOP,     /* the reader's own */
 } VscPcscJobKind;
 
@@ -51,8 +52,8 @@ typedef struct VscPcscJob {
 VscPcscJob *vsc_pcsc_job_new(VscPcscJobKind kind, VmcSpan data);
 void vsc_pcsc_job_free(VscPcscJob *job);
 
-/* The reader called `name`. `done` is called from its thread with each job but
- * DROP, and owns it then. */
+/* The reader called `name`. `done` is called from its thread with each job that
+ * has a token or is DESCRIBE, and owns it then. */
 VscPcscReader *vsc_pcsc_reader_new(const char *name, VscShareMode mode,
 				   void (*done)(void *user, VscPcscJob *job), void *user);
 

@@ -174,7 +174,9 @@ static void card_gone(Slot *slot)
 		return;
 	for (GList *link = slot->pending.head; link != NULL; link = link->next)
 		g_atomic_int_set(&((VscPcscJob *)link->data)->begun, VSC_PCSC_CANCELLED);
-	vsc_pcsc_reader_push(slot->reader, vsc_pcsc_job_new(VSC_PCSC_DROP, vmc_span(NULL, 0)));
+	vsc_pcsc_reader_push(slot->reader,
+			     vsc_pcsc_job_new(slot->there ? VSC_PCSC_WITHDRAW : VSC_PCSC_DROP,
+					      vmc_span(NULL, 0)));
 	vsc_card_emit_removed(&slot->card);
 	tell_card_changed(slot);
 }

@@ -59,6 +59,16 @@ while port := door.recv(8):
 """
 
 
+# A driver for a USB reader that there is not: without any, pcscd dies of reread().
+NO_DRIVER = """<plist version="1.0"><dict>
+<key>CFBundleExecutable</key><string>none.so</string>
+<key>ifdVendorID</key><array><string>0xFFFF</string></array>
+<key>ifdProductID</key><array><string>0xFFFF</string></array>
+<key>ifdFriendlyName</key><array><string>None</string></array>
+</dict></plist>
+"""
+
+
 def reader_conf(name, device, library, channel):
     return (f'FRIENDLYNAME "{name}"\nDEVICENAME {device}\nLIBPATH {library}\n'
             f"CHANNELID {channel:#x}\n")
@@ -75,8 +85,11 @@ class Rig:
         self.arguments = arguments
         self.conf = conf
         self.process = self.door = self.log = None
-        for name in ("run", "drivers", "conf"):
-            os.mkdir(self.folder / name)
+        for name in ("run", "drivers/none.bundle/Contents", "conf"):
+            os.makedirs(self.folder / name)
+        with open(self.folder / "drivers/none.bundle/Contents/Info.plist", "w",
+                  encoding="ascii") as plist:
+            plist.write(NO_DRIVER)
         self.door_lock = threading.Lock()
         self.slots = []
         self.set_devices(devices)
@@ -86,15 +99,19 @@ class Rig:
             self.close()
             raise
 
-    def set_devices(self, devices):
-        """The readers that the next start, or reread(), finds; slots stay."""
+    def set_devices(self, devices, later=()):
+        """The readers that the next start finds; slots stay. Those in `later` do
+        not work until plug()."""
         self.devices = devices
         text = self.conf
         for n, name in enumerate(devices):
             port = FIRST_PORT + n * SLOTS_EACH
             # The driver's slots are global to its file, so each device has its own.
             library = self.folder / f"vpcd{n}.so"
-            shutil.copy(DRIVER, library)
+            if name in later:
+                pathlib.Path(library).write_bytes(b"")
+            else:
+                shutil.copy(DRIVER, library)
             text += reader_conf(name, f"/dev/null:{port:#x}", library, port)
         while len(self.slots) < len(devices) * SLOTS_EACH:
             self.slots.append(Slot(self.connector(FIRST_PORT + len(self.slots))))
@@ -178,8 +195,13 @@ class Rig:
         self.stop(sig)
         self.start()
 
+    def plug(self, name):
+        """A device that was to come later comes."""
+        shutil.copy(DRIVER, self.folder / f"vpcd{self.devices.index(name)}.so")
+        self.reread()
+
     def reread(self):
-        """Has pcscd look for new readers."""
+        """Has pcscd look for readers of its configuration that did not work."""
         self.process.send_signal(signal.SIGUSR1)
 
     def said(self):
