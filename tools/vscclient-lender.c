@@ -8,6 +8,7 @@
 
 #include "ccid/device.h"
 #include "ccid/usbredir.h"
+#include "vscard/adapter.h"
 
 /* One, as QEMU's usb-ccid and a SPICE smartcard channel have. */
 #define USB_SLOTS 1u
@@ -96,8 +97,9 @@ typedef struct UsbLender {
 	void *user;
 	CcidDevice *ccid;
 	CcidUsbredir *usbredir;
-	VscCard *card;  /* in the one slot; NULL */
-	bool announced; /* the host has the reader */
+	VscCard *card;       /* in the one slot; NULL */
+	VscAdapter *adapter; /* around `card`: the reader exchanges APDUs */
+	bool announced;      /* the host has the reader */
 	bool rejected;
 } UsbLender;
 
@@ -166,9 +168,20 @@ static bool usb_add(ClientLender *lender, VscCard *card)
 	if (usb->card != NULL)
 		return false;
 	usb->card = card;
-	ccid_reader_set_card(ccid_device_reader(usb->ccid), 0, card);
+	usb->adapter = vsc_adapter_new(card);
+	vsc_adapter_set_host(usb->adapter, VSC_EXCHANGE_APDU);
+	ccid_reader_set_card(ccid_device_reader(usb->ccid), 0, vsc_adapter_card(usb->adapter));
 	usb_tell(usb);
 	return true;
+}
+
+/* The slot has let go of the adapter. */
+static void usb_release(UsbLender *usb)
+{
+	if (usb->card != NULL)
+		vsc_card_free(vsc_adapter_card(usb->adapter));
+	usb->card = NULL;
+	usb->adapter = NULL;
 }
 
 static void usb_remove(ClientLender *lender, VscCard *card)
@@ -178,7 +191,7 @@ static void usb_remove(ClientLender *lender, VscCard *card)
 	if (usb->card != card)
 		return;
 	ccid_reader_set_card(ccid_device_reader(usb->ccid), 0, NULL);
-	usb->card = NULL;
+	usb_release(usb);
 }
 
 static void usb_free(ClientLender *lender)
@@ -187,6 +200,7 @@ static void usb_free(ClientLender *lender)
 
 	ccid_usbredir_free(usb->usbredir);
 	ccid_device_free(usb->ccid);
+	usb_release(usb);
 	g_free(usb);
 }
 

@@ -10,9 +10,18 @@
 
 #include <glib.h>
 
-static uint32_t ne_short(uint8_t le)
+/* Two bits of CLA: 00 and 01 are interindustry, first and further; 001 is
+ * reserved (5.4.1). */
+#define CLA_PROPRIETARY 0x80u
+#define CLA_FURTHER 0x40u
+#define CLA_RESERVED 0x20u
+
+/* As many channels do the first interindustry values name. */
+#define CHANNELS_FIRST 4u
+
+uint32_t vsc_apdu_count(uint8_t byte)
 {
-	return le != 0 ? le : VSC_APDU_NE_SHORT;
+	return byte != 0 ? byte : VSC_APDU_NE_SHORT;
 }
 
 static uint32_t ne_extended(uint16_t le)
@@ -35,7 +44,7 @@ static bool parse_short(VmcSpan body, VscApdu *apdu, const char **because)
 		return fail(because, "no body");
 	if (body.len == 0) {
 		apdu->kind = VSC_APDU_2S;
-		apdu->ne = ne_short(first);
+		apdu->ne = vsc_apdu_count(first);
 		return true;
 	}
 	if (!vmc_span_take(&body, first, &apdu->data))
@@ -47,7 +56,7 @@ static bool parse_short(VmcSpan body, VscApdu *apdu, const char **because)
 	if (body.len != 1 || !vmc_span_u8(&body, &le))
 		return fail(because, "more data than Lc says");
 	apdu->kind = VSC_APDU_4S;
-	apdu->ne = ne_short(le);
+	apdu->ne = vsc_apdu_count(le);
 	return true;
 }
 
@@ -106,5 +115,18 @@ unsigned vsc_apdu_channel(uint8_t cla)
 {
 	/* 5.4.1: bit 7 tells the further interindustry values, whose low four
 	 * bits count from channel 4. */
-	return (cla & 0x40) != 0 ? 4u + (cla & 0x0fu) : cla & 0x03u;
+	return (cla & CLA_FURTHER) != 0 ? CHANNELS_FIRST + (cla & 0x0fu) : cla & 0x03u;
+}
+
+uint8_t vsc_apdu_plain_class(uint8_t cla)
+{
+	unsigned channel = vsc_apdu_channel(cla);
+
+	return (uint8_t)(channel < CHANNELS_FIRST ? channel :
+						    CLA_FURTHER | (channel - CHANNELS_FIRST));
+}
+
+bool vsc_apdu_can_chain(uint8_t cla)
+{
+	return (cla & CLA_PROPRIETARY) == 0 && (cla & (CLA_FURTHER | CLA_RESERVED)) != CLA_RESERVED;
 }

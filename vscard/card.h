@@ -120,7 +120,7 @@ void vsc_card_transmit(VscCard *card, VscToken token, VmcSpan command);
  * CANCELLED or as it would have been; an unknown token is fine. */
 void vsc_card_cancel(VscCard *card, VscToken token);
 
-/* Frees a card that stands alone, a VscT0Card's say; its user hears no more of
+/* Frees a card that stands alone, a VscAdapter's say; its user hears no more of
  * it. Not for the cards of a host link or of libcacard's: those belong to what
  * they came from and end with it. NULL is fine. */
 void vsc_card_free(VscCard *card);

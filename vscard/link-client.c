@@ -2,7 +2,7 @@
 
 /*
  * The client link: a VscClient fed from a char device on one side and from the
- * lent cards on the other. Each card goes through a VscT0Card, which is told
+ * lent cards on the other. Each card goes through a VscAdapter, which is told
  * at the start of a conversation what the host exchanges.
  *
  * A card is the present host's only from a power on that the present
@@ -20,9 +20,9 @@
 
 #include <string.h>
 
+#include "vscard/adapter.h"
 #include "vscard/atr.h"
 #include "vscard/port.h"
-#include "vscard/t0-card.h"
 
 /* Beside what VscClient promises by itself. */
 #define CLIENT_CAPS (VSC_CAP_EXTENDED | VSC_CAP_REQUESTS)
@@ -40,8 +40,8 @@ typedef enum Step {
 typedef struct Lent {
 	VscClientLink *link;
 	uint32_t slot;
-	VscCard *card; /* NULL: the slot is free */
-	VscT0Card *t0; /* around `card` */
+	VscCard *card;       /* NULL: the slot is free */
+	VscAdapter *adapter; /* around `card` */
 	Step step;
 	VscToken token; /* of `step`, ours to the card */
 	VscToken run;   /* STEP_RUN...: the client's; NONE: nobody wants it any more */
@@ -60,9 +60,9 @@ struct VscClientLink {
 	const VscClientLinkEvents *events;
 	void *user;
 	bool ready;
-	bool tpdu;     /* what the host exchanges */
-	bool requests; /* the host has VSC_CAP_REQUESTS */
-	guint timer;   /* says Working; there only while the host waits */
+	VscExchange host; /* what the host exchanges */
+	bool requests;    /* the host has VSC_CAP_REQUESTS */
+	guint timer;      /* says Working; there only while the host waits */
 	bool running;
 	Lent lent[VSC_CLIENT_READERS_MAX];
 };
@@ -73,7 +73,7 @@ static void run(VscClientLink *link);
 
 static VscCard *card_of(Lent *lent)
 {
-	return vsc_t0_card(lent->t0);
+	return vsc_adapter_card(lent->adapter);
 }
 
 static VscToken begin(Lent *lent, Step step)
@@ -89,15 +89,12 @@ static bool is_running(const Lent *lent)
 	return lent->step == STEP_RUN || lent->step == STEP_RUN_ON || lent->step == STEP_RUN_OFF;
 }
 
-/* The ATR as far as it is known without power. One for a host that exchanges
- * TPDUs is made at power on. */
-static VmcSpan known_atr(const Lent *lent)
+/* The ATR as far as it is known without power, as the host is to see it. */
+static VmcSpan known_atr(Lent *lent)
 {
-	VmcSpan atr = vsc_card_atr(lent->card);
+	VmcSpan atr = vsc_card_atr(card_of(lent));
 
-	if (lent->link->tpdu || atr.len < VSC_ATR_MIN)
-		return vmc_span(lent->atr, lent->atr_len);
-	return atr;
+	return atr.len < VSC_ATR_MIN ? vmc_span(lent->atr, lent->atr_len) : atr;
 }
 
 static void tell_host(Lent *lent, VmcSpan atr)
@@ -120,7 +117,6 @@ static void go_on(Lent *lent)
 	} else if (wanted && only_atr && known_atr(lent).len > 0) {
 		tell_host(lent, known_atr(lent));
 	} else if (wanted && !lent->told) {
-		vsc_t0_card_set_tpdu(lent->t0, lent->link->tpdu);
 		vsc_card_power_on(card_of(lent), begin(lent, STEP_ON));
 	}
 }
@@ -287,7 +283,6 @@ static void carry_out_request(Lent *lent, const VscClientAction *action)
 	watch(lent->link);
 	switch (action->kind) {
 	case VSC_CLIENT_POWER_ON:
-		vsc_t0_card_set_tpdu(lent->t0, lent->link->tpdu);
 		vsc_card_power_on(card_of(lent), begin(lent, STEP_RUN_ON));
 		break;
 	case VSC_CLIENT_RESET:
@@ -311,14 +306,17 @@ static void carry_out_cancel(Lent *lent, VscToken token)
 static void carry_out_ready(VscClientLink *link, uint32_t caps)
 {
 	link->ready = true;
-	link->tpdu = (caps & VSC_CAP_APDU_LEVEL) == 0;
+	link->host = (caps & VSC_CAP_APDU_LEVEL) == 0 ? VSC_EXCHANGE_T0 : VSC_EXCHANGE_APDU;
 	link->requests = (caps & CLIENT_CAPS & VSC_CAP_REQUESTS) != 0;
-	vsc_port_trace(&link->port, 1, "the host exchanges %s", link->tpdu ? "T=0 TPDUs" : "APDUs");
+	vsc_port_trace(&link->port, 1, "the host exchanges %s",
+		       link->host == VSC_EXCHANGE_T0 ? "T=0 TPDUs" : "APDUs");
 	if (link->events != NULL && link->events->up != NULL)
 		link->events->up(link->user);
 	for (size_t i = 0; i < G_N_ELEMENTS(link->lent); i++) {
-		if (link->lent[i].card != NULL)
-			go_on(&link->lent[i]);
+		if (link->lent[i].card == NULL)
+			continue;
+		vsc_adapter_set_host(link->lent[i].adapter, link->host);
+		go_on(&link->lent[i]);
 	}
 }
 
@@ -522,7 +520,8 @@ bool vsc_client_link_add(VscClientLink *link, VscCard *card)
 
 	lent = &link->lent[slot];
 	*lent = (Lent){ .link = link, .slot = slot, .card = card };
-	lent->t0 = vsc_t0_card_new(card);
+	lent->adapter = vsc_adapter_new(card);
+	vsc_adapter_set_host(lent->adapter, link->host);
 	vsc_card_set_user(card_of(lent), &card_events, lent);
 	vsc_client_reader_added(link->client, slot, vsc_card_name(card), vsc_card_info(card));
 	go_on(lent);

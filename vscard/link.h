@@ -67,8 +67,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VscClientLink, vsc_client_link_free)
 /*
  * Lends `card` (borrowed; the link becomes its user) to the host as a reader,
  * commands passed as they come, and with VSC_CAP_REQUESTS power as the host
- * wants it. Toward a host without VSC_CAP_APDU_LEVEL it acts as a T=0 card
- * (t0.h).
+ * wants it. Toward a host without VSC_CAP_APDU_LEVEL it acts as a T=0 card,
+ * whatever it is (adapter.h).
  * False when VSC_CLIENT_READERS_MAX are lent.
  */
 bool vsc_client_link_add(VscClientLink *link, VscCard *card);

@@ -7,8 +7,10 @@ vscard_SOURCES := \
 	vscard/atr.c \
 	vscard/apdu.c \
 	vscard/t0.c \
+	vscard/fetch.c \
 	vscard/short.c \
-	vscard/t0-card.c \
+	vscard/tpdu.c \
+	vscard/adapter.c \
 	vscard/wire.c \
 	vscard/request.c \
 	vscard/places.c \

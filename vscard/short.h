@@ -16,17 +16,14 @@
 
 #pragma once
 
-#include "vmc/buf.h"
-#include "vscard/apdu.h"
 #include "vscard/card.h"
+#include "vscard/fetch.h"
 
 /* The longest short command: header, Lc, 255 bytes, Le. */
 #define VSC_SHORT_COMMAND_MAX (VSC_APDU_HEADER + 1 + VSC_APDU_NC_SHORT + 1)
 
-/* How many short commands one extended one may become: 257 pieces, once more
- * after 6Cxx, and the longest response in portions of 48 bytes. A card that
- * says 61xx for longer than that never ends. */
-#define VSC_SHORT_ROUNDS_MAX 2048u
+/* How many short commands one extended one may become. */
+#define VSC_SHORT_ROUNDS_MAX VSC_FETCH_ROUNDS_MAX
 
 typedef enum VscShortStep {
 	VSC_SHORT_REPLY,   /* to whoever gave the command */
@@ -41,13 +38,12 @@ typedef struct VscShort {
 	uint8_t *data;                   /* its Nc bytes, while not all are sent */
 	size_t data_len;
 	size_t sent;      /* of them, with the last piece */
-	uint32_t ne;      /* wanted in all */
 	uint32_t last_le; /* what the last piece of the command asks for, at most 256; 0: none */
 	uint32_t le;      /* what the one that is out asks for */
 	unsigned rounds;  /* short commands so far */
 	uint8_t piece[VSC_SHORT_COMMAND_MAX];
 	size_t piece_len;
-	VmcBuf response; /* collected so far; with the status, what is replied */
+	VscFetch fetch; /* the response */
 } VscShort;
 
 void vsc_short_init(VscShort *s);

@@ -14,14 +14,6 @@
 
 #include "vscard/apdu.h"
 
-#define INS_GET_RESPONSE 0xc0u
-#define INS_ENVELOPE 0xc2u
-
-#define SW_OK 0x9000u
-#define SW_WRONG_LENGTH 0x6700u
-#define SW1_MORE 0x61u     /* SW2 bytes are there for GET RESPONSE */
-#define SW1_WRONG_LE 0x6cu /* SW2 is the right Le */
-
 void vsc_t0_init(VscT0 *t0)
 {
 	*t0 = (VscT0){ 0 };
@@ -88,24 +80,38 @@ static VscT0Step hand_out(VscT0 *t0, uint32_t want, VmcSpan *out)
 	VmcSpan data;
 
 	if (want == 0)
-		return reply_sw(t0, sw_for(SW1_MORE, left), out);
+		return reply_sw(t0, sw_for(VSC_SW1_MORE, left), out);
 	if (want > left || want == VSC_T0_NOT_THIS_LONG) {
 		t0->again = true;
-		return reply_sw(t0, sw_for(SW1_WRONG_LE, MIN(left, want)), out);
+		return reply_sw(t0, sw_for(VSC_SW1_WRONG_LE, MIN(left, want)), out);
 	}
 
 	data = vmc_span(t0->kept + t0->kept_at, want);
 	t0->kept_at += want;
 	t0->again = false;
 	left -= want;
-	step = reply_data(t0, data, left > 0 ? sw_for(SW1_MORE, left) : t0->kept_sw, out);
+	step = reply_data(t0, data, left > 0 ? sw_for(VSC_SW1_MORE, left) : t0->kept_sw, out);
 	if (left == 0)
 		forget_kept(t0);
 	return step;
 }
 
+/* SW1 that T=0 knows: 6X and 9X, and 60 is no status but "wait" (7816-3, 10.3.3).
+ * 6Cxx stands alone and is for who may ask again with another P3. */
+static uint16_t legal_sw(const VscT0 *t0, VmcSpan data, uint16_t sw)
+{
+	uint8_t sw1 = (uint8_t)(sw >> 8);
+
+	if (sw1 == 0x60 || ((sw1 & 0xf0) != 0x60 && (sw1 & 0xf0) != 0x90))
+		return VSC_SW_NO_DIAGNOSIS;
+	if (sw1 == VSC_SW1_WRONG_LE && (data.len > 0 || t0->want == 0))
+		return VSC_SW_WRONG_LENGTH;
+	return sw;
+}
+
 static VscT0Step respond(VscT0 *t0, VmcSpan data, uint16_t sw, VmcSpan *out)
 {
+	sw = legal_sw(t0, data, sw);
 	if (data.len == 0)
 		return reply_sw(t0, sw, out);
 	forget_kept(t0);
@@ -129,7 +135,8 @@ static VscT0Step forward(VscT0 *t0, VmcSpan bytes, size_t add_le, VmcSpan *out)
 }
 
 /* An APDU or a TPDU, told apart by its form. `want` is set for TPDUs of case 2
- * alone: all others fetch their data by GET RESPONSE. */
+ * alone: all others fetch their data by GET RESPONSE. A card that speaks T=0
+ * gets no Le that nobody gave: it says itself when there is something. */
 static VscT0Step forward_command(VscT0 *t0, VmcSpan bytes, bool tpdu, VmcSpan *out)
 {
 	VscApdu apdu;
@@ -141,12 +148,15 @@ static VscT0Step forward_command(VscT0 *t0, VmcSpan bytes, bool tpdu, VmcSpan *o
 	t0->retried = false;
 
 	if (!vsc_apdu_parse(bytes, &apdu, &because))
-		return reply_sw(t0, SW_WRONG_LENGTH, out);
+		return reply_sw(t0, VSC_SW_WRONG_LENGTH, out);
+	if (apdu.kind == VSC_APDU_2S && tpdu)
+		t0->want = apdu.ne;
+	if (t0->native)
+		return forward(t0, bytes, 0, out);
 	switch (apdu.kind) {
 	case VSC_APDU_1:
 		return forward(t0, bytes, 0, out);
 	case VSC_APDU_2S:
-		t0->want = tpdu ? apdu.ne : 0;
 		t0->le_len = 1;
 		/* P3 = 00 is also how a TPDU says case 1 (12.2.2). */
 		if (apdu.ne == VSC_APDU_NE_SHORT)
@@ -168,21 +178,7 @@ static VscT0Step forward_command(VscT0 *t0, VmcSpan bytes, bool tpdu, VmcSpan *o
 		t0->le_len = 2;
 		return forward(t0, bytes, 0, out);
 	}
-	g_return_val_if_reached(reply_sw(t0, SW_WRONG_LENGTH, out));
-}
-
-/* A card that speaks T=0 takes the TPDU as it is. */
-static VscT0Step forward_native(VscT0 *t0, VmcSpan tpdu, VmcSpan *out)
-{
-	t0->want = 0;
-	t0->fallback_len = 0;
-	t0->le_len = 0;
-	t0->retried = false;
-	if (tpdu.len == VSC_APDU_HEADER + 1) {
-		t0->want = tpdu.data[4] != 0 ? tpdu.data[4] : VSC_APDU_NE_SHORT;
-		t0->le_len = 1;
-	}
-	return forward(t0, tpdu, 0, out);
+	g_return_val_if_reached(reply_sw(t0, VSC_SW_WRONG_LENGTH, out));
 }
 
 /* Is this the beginning of an extended APDU, and not a use of ENVELOPE that
@@ -203,8 +199,8 @@ static bool is_whole(VmcSpan sofar)
 	       (apdu.kind == VSC_APDU_3E || apdu.kind == VSC_APDU_4E);
 }
 
-/* ENVELOPE: under T=0 a long APDU comes in pieces (ISO/IEC 7816-3:2006, 12.2.6
- * and 12.2.7), and an empty piece is its end (7816-4). */
+/* ENVELOPE: under T=0 a long APDU comes in pieces (ISO/IEC 7816-3:2006, 12.2.7
+ * and 12.2.8), and an empty piece is its end (7816-4). */
 static VscT0Step take_piece(VscT0 *t0, VmcSpan tpdu, VmcSpan *out)
 {
 	VscApdu piece;
@@ -213,17 +209,17 @@ static VscT0Step take_piece(VscT0 *t0, VmcSpan tpdu, VmcSpan *out)
 	VscT0Step step;
 
 	if (!vsc_apdu_parse(tpdu, &piece, &because))
-		return reply_sw(t0, SW_WRONG_LENGTH, out);
+		return reply_sw(t0, VSC_SW_WRONG_LENGTH, out);
 	if (sofar.len == 0 && !begins_extended(piece.data))
 		return forward_command(t0, tpdu, true, out);
 	if (!vmc_buf_append(&t0->envelope, piece.data)) {
 		vmc_buf_clear(&t0->envelope);
-		return reply_sw(t0, SW_WRONG_LENGTH, out);
+		return reply_sw(t0, VSC_SW_WRONG_LENGTH, out);
 	}
 
 	sofar = vmc_buf_span(&t0->envelope);
 	if (piece.data.len > 0 && !is_whole(sofar))
-		return reply_sw(t0, SW_OK, out);
+		return reply_sw(t0, VSC_SW_OK, out);
 	/* What is forwarded or refused is a copy. */
 	step = forward_command(t0, sofar, false, out);
 	vmc_buf_clear(&t0->envelope);
@@ -236,7 +232,7 @@ static bool is_for_kept(const VscT0 *t0, VmcSpan tpdu)
 		return false;
 	if (t0->again && memcmp(tpdu.data, t0->header, sizeof(t0->header)) == 0)
 		return true;
-	return tpdu.data[1] == INS_GET_RESPONSE && tpdu.data[2] == 0 && tpdu.data[3] == 0 &&
+	return tpdu.data[1] == VSC_INS_GET_RESPONSE && tpdu.data[2] == 0 && tpdu.data[3] == 0 &&
 	       vsc_apdu_channel(tpdu.data[0]) == vsc_apdu_channel(t0->header[0]);
 }
 
@@ -246,10 +242,10 @@ VscT0Step vsc_t0_command(VscT0 *t0, VmcSpan tpdu, VmcSpan *out)
 
 	if (tpdu.len < VSC_APDU_HEADER || tpdu.len > VSC_COMMAND_MAX) {
 		vsc_t0_forget(t0);
-		return reply_sw(t0, SW_WRONG_LENGTH, out);
+		return reply_sw(t0, VSC_SW_WRONG_LENGTH, out);
 	}
 	if (is_for_kept(t0, tpdu)) {
-		bool again = tpdu.data[1] != INS_GET_RESPONSE;
+		bool again = tpdu.data[1] != VSC_INS_GET_RESPONSE;
 		uint8_t p3 = tpdu.data[4];
 
 		step = hand_out(t0, p3 != 0 ? p3 : VSC_APDU_NE_SHORT, out);
@@ -260,9 +256,7 @@ VscT0Step vsc_t0_command(VscT0 *t0, VmcSpan tpdu, VmcSpan *out)
 
 	forget_kept(t0);
 	memcpy(t0->header, tpdu.data, sizeof(t0->header));
-	if (t0->native)
-		return forward_native(t0, tpdu, out);
-	if (t0->extended && tpdu.data[1] == INS_ENVELOPE)
+	if (t0->extended && tpdu.data[1] == VSC_INS_ENVELOPE)
 		return take_piece(t0, tpdu, out);
 	vmc_buf_clear(&t0->envelope);
 	return forward_command(t0, tpdu, true, out);
@@ -270,18 +264,10 @@ VscT0Step vsc_t0_command(VscT0 *t0, VmcSpan tpdu, VmcSpan *out)
 
 /* ---- Responses ---- */
 
-/* May the card be asked in another way? One that speaks T=0 is let be, but for
- * the one length that cannot be passed on. */
-static bool may_retry(const VscT0 *t0, uint16_t sw)
-{
-	return !t0->retried && t0->apdu != NULL &&
-	       (!t0->native || sw == (SW1_WRONG_LE << 8 | VSC_T0_NOT_THIS_LONG));
-}
-
 /* The card did not carry the command out: puts it in the form that helps. */
 static bool rephrase(VscT0 *t0, uint16_t sw)
 {
-	if (sw == SW_WRONG_LENGTH && t0->fallback_len > 0) {
+	if (sw == VSC_SW_WRONG_LENGTH && t0->fallback_len > 0) {
 		vmc_wipe(t0->apdu + t0->fallback_len, t0->apdu_len - t0->fallback_len);
 		t0->apdu_len = t0->fallback_len;
 		if (t0->apdu_len == VSC_APDU_HEADER)
@@ -290,21 +276,13 @@ static bool rephrase(VscT0 *t0, uint16_t sw)
 	}
 	/* The host of a command with data has no Le to put right; and from the
 	 * data of the others the host is told of a length that T=0 may have. */
-	if (sw >> 8 == SW1_WRONG_LE && t0->le_len > 0) {
+	if (sw >> 8 == VSC_SW1_WRONG_LE && t0->le_len > 0) {
 		if (t0->le_len == 2)
 			t0->apdu[t0->apdu_len - 2] = 0;
 		t0->apdu[t0->apdu_len - 1] = (uint8_t)sw;
 		return true;
 	}
 	return false;
-}
-
-static VscT0Step respond_native(VscT0 *t0, VmcSpan response, VmcSpan data, uint16_t sw,
-				VmcSpan *out)
-{
-	if (response.len > VSC_T0_REPLY_MAX || data.len == VSC_T0_NOT_THIS_LONG)
-		return respond(t0, data, sw, out);
-	return reply_data(t0, data, sw, out);
 }
 
 VscT0Step vsc_t0_response(VscT0 *t0, VmcSpan response, VmcSpan *out)
@@ -314,16 +292,14 @@ VscT0Step vsc_t0_response(VscT0 *t0, VmcSpan response, VmcSpan *out)
 
 	if (!vsc_apdu_response(response, &data, &sw)) {
 		forget_apdu(t0);
-		return reply_sw(t0, 0x6f00, out);
+		return reply_sw(t0, VSC_SW_NO_DIAGNOSIS, out);
 	}
-	if (data.len == 0 && may_retry(t0, sw) && rephrase(t0, sw)) {
+	if (data.len == 0 && t0->apdu != NULL && !t0->retried && rephrase(t0, sw)) {
 		t0->retried = true;
 		*out = vmc_span(t0->apdu, t0->apdu_len);
 		return VSC_T0_FORWARD;
 	}
 	forget_apdu(t0);
-	if (t0->native)
-		return respond_native(t0, response, data, sw, out);
 	return respond(t0, data, sw, out);
 }
 
@@ -358,7 +334,9 @@ static size_t copy_atr(VmcSpan atr, uint8_t *to)
 }
 
 /* T0 without TD offers T=0 alone, and has no TCK (7816-3, 8.2.3 and 8.2.5). The
- * speed is kept; the guard time is the card's own affair. */
+ * speed is kept. TA2, that the card speaks T=1 and nothing else, is not; nor TC1,
+ * the guard time, which is between the card and its reader; nor TC2: a command
+ * that crosses a wire may take the default waiting time, however fast the card. */
 static size_t write_atr(const VscAtr *atr, uint8_t to[VSC_ATR_MAX])
 {
 	uint8_t k = (uint8_t)atr->historical.len;
@@ -373,14 +351,23 @@ static size_t write_atr(const VscAtr *atr, uint8_t to[VSC_ATR_MAX])
 	return n + k;
 }
 
-size_t vsc_t0_powered(VscT0 *t0, VmcSpan atr, uint8_t to[VSC_ATR_MAX])
+size_t vsc_t0_atr(VmcSpan atr, uint8_t to[VSC_ATR_MAX])
 {
 	VscAtr parsed;
 	const char *because;
-	bool is_atr = vsc_atr_parse(atr, &parsed, &because);
+
+	if (!vsc_atr_parse(atr, &parsed, &because) || parsed.first == 0)
+		return copy_atr(atr, to);
+	return write_atr(&parsed, to);
+}
+
+void vsc_t0_powered(VscT0 *t0, VmcSpan atr, VscExchange exchange)
+{
+	VscAtr parsed;
+	const char *because;
 
 	vsc_t0_forget(t0);
-	t0->native = !is_atr || parsed.first == 0;
-	t0->extended = is_atr && says_extended(parsed.historical);
-	return t0->native ? copy_atr(atr, to) : write_atr(&parsed, to);
+	t0->native = exchange == VSC_EXCHANGE_T0;
+	t0->extended = !t0->native && vsc_atr_parse(atr, &parsed, &because) &&
+		       says_extended(parsed.historical);
 }

@@ -5,7 +5,9 @@
  * exchanges T=0 TPDUs only (ISO/IEC 7816-3:2006, clause 10), whatever the card
  * is; so commands come as TPDUs, go to the card as APDUs, and responses leave
  * in the pieces that T=0 knows: 61xx and GET RESPONSE, 6Cxx and the command
- * again (12.2). A card that speaks T=0 itself is passed through as it is.
+ * again (12.2). Behind it may be a card that speaks T=0 itself, by way of VscTpdu
+ * (tpdu.h): then it is the card that says 61xx to a command with data, and the
+ * host that fetches.
  *
  * No reply carries exactly 52 bytes of data: with the status and the CCID
  * header that makes 64 bytes, which QEMU's reader follows with a stray empty
@@ -33,7 +35,8 @@ typedef enum VscT0Step {
 
 typedef struct VscT0 {
 	bool native;   /* the card speaks T=0 itself */
-	bool extended; /* its ATR says that it takes extended APDUs */
+	bool extended; /* it does not, and its ATR says that it takes extended APDUs: their
+			* pieces in ENVELOPEs are put together for it */
 
 	/* The command in hand. */
 	uint8_t header[4]; /* CLA INS P1 P2 of the TPDU */
@@ -61,11 +64,13 @@ void vsc_t0_init(VscT0 *t0);
  * power off, a removal, a failure. */
 void vsc_t0_forget(VscT0 *t0);
 
-/* The card was powered on and said `atr` (any bytes). Puts the ATR for the
- * host at `to`, answers its length: `atr` itself if its first protocol is T=0
- * or it is no ATR, else one that offers T=0 only, with the card's historical
- * bytes. */
-size_t vsc_t0_powered(VscT0 *t0, VmcSpan atr, uint8_t to[VSC_ATR_MAX]);
+/* Puts the ATR for a T=0 host at `to`, answers its length: `atr` (any bytes)
+ * itself if its first protocol is T=0 or it is no ATR, else one that offers T=0
+ * only, with the card's historical bytes. */
+size_t vsc_t0_atr(VmcSpan atr, uint8_t to[VSC_ATR_MAX]);
+
+/* The card was powered on, said `atr` (any bytes), and takes `exchange`. */
+void vsc_t0_powered(VscT0 *t0, VmcSpan atr, VscExchange exchange);
 
 /* A TPDU of the host: 4 bytes, or a header of 5 and P3 bytes of data. APDUs
  * that are not TPDUs (with Lc and Le, extended) are taken too. `*out` is valid

@@ -91,6 +91,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		converse(&s, command, &in);
 	}
 	vsc_short_forget(&s);
-	check(s.data == NULL && s.response.data == NULL);
+	check(s.data == NULL && s.fetch.response.data == NULL);
 	return 0;
 }
