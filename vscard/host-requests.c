@@ -71,6 +71,9 @@ void host_request(VscHost *host, uint32_t id, VscToken token, VscRequestKind kin
 		reader->powered = false;
 		reader->off_due = true;
 		host_answer(host, id, token, VSC_OUTCOME_OK, vmc_span(NULL, 0));
+	} else if (reader->out == 0) {
+		reader->pending = token;
+		send_request(host, id, kind, data);
 	} else {
 		host_hold(reader, token, kind, data);
 	}

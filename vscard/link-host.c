@@ -32,8 +32,8 @@ struct VscHostLink {
 	bool running;
 	VmcQueue later; /* for users, from the loop */
 	guint idle;
-	guint timer; /* there only while the host has a deadline */
-	int64_t deadline;
+	guint timer;      /* there while the host has a deadline, and some time after */
+	int64_t deadline; /* of `timer` */
 };
 
 /* The host's clock: ms since some time. */
@@ -131,20 +131,17 @@ static void carry_out(VscHostLink *link, const VscHostAction *action)
 
 static gboolean on_deadline(void *data);
 
-/* Follows the host's deadline, which next to always is none and stays so. */
+/* Follows the host's deadline. A timer that is early stays and looks again: one
+ * for each command would cost more than the command. */
 static void arm(VscHostLink *link)
 {
 	int64_t deadline = vsc_host_deadline(link->host);
-	int64_t wait;
 
-	if (deadline == link->deadline)
+	if (deadline < 0 || (link->timer != 0 && link->deadline <= deadline))
 		return;
 	g_clear_handle_id(&link->timer, g_source_remove);
 	link->deadline = deadline;
-	if (deadline < 0)
-		return;
-	wait = MAX(deadline - now(), 0);
-	link->timer = g_timeout_add((guint)wait, on_deadline, link);
+	link->timer = g_timeout_add((guint)MAX(deadline - now(), 0), on_deadline, link);
 }
 
 /* Carries out what there is, oldest first. A user that asks for something
@@ -168,7 +165,6 @@ static gboolean on_deadline(void *data)
 	VscHostLink *link = data;
 
 	link->timer = 0;
-	link->deadline = -1;
 	vsc_host_tick(link->host, now());
 	run(link);
 	return G_SOURCE_REMOVE;
@@ -318,7 +314,6 @@ VscHostLink *vsc_host_link_new(VmcChardev *chardev, uint32_t n_slots, GError **e
 
 	link = g_new0(VscHostLink, 1);
 	link->host = vsc_host_new(n_slots, HOST_CAPS);
-	link->deadline = -1;
 	vmc_queue_init(&link->later);
 	while (link->n_places < n_slots)
 		add_place(link, chardev);
