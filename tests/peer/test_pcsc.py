@@ -105,7 +105,8 @@ class Commands(PcscCase):
         """Through vscardd to a CCID host, extended APDUs too; the card's reset
         at the start is real."""
         card = self.rig.slots[0].insert(TestCard())
-        with Appliance() as appliance, CcidHost(appliance.usb()).open() as host:
+        with Appliance(ccid=",name=Reader") as appliance, \
+             CcidHost(appliance.usb()).open() as host:
             self.program = Program("vscclient", "--reader", self.rig.names[0],
                                    f"unix:{appliance.card()}", **self.rig.env)
             self.addCleanup(self.program.kill)

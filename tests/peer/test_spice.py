@@ -81,7 +81,8 @@ class Served(unittest.TestCase):
     def setUp(self):
         self.access = self.enterContext(Access())
         words = {"card": self.card} if self.card else {}
-        self.appliance = self.enterContext(SpiceAppliance(self.access, **words))
+        self.appliance = self.enterContext(SpiceAppliance(
+            self.access, ccid=",name=Reader", **words))
         self.host = self.enterContext(CcidHost(self.appliance.usb())).open()
 
     def transmit(self, command):
