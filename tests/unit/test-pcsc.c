@@ -693,6 +693,29 @@ static void service_stops_in_a_command(void **state)
 	end(&user);
 }
 
+static void readers_come_and_go(void **state)
+{
+	User user;
+
+	(void)state;
+	fake.readers = 0;
+	user = (User){ .data = g_byte_array_new(), .running = -1 };
+	user.pcsc = vsc_pcsc_new(VSC_SHARE_TURNS, &pcsc_events, &user);
+	WAIT(user.running == 1);
+	CHANGE(fake.readers = 1);
+	WAIT(user.readers == 1 && vsc_card_present(user.card));
+	CHANGE(fake.readers = 2);
+	WAIT(user.readers == 2);
+	assert_int_equal(power_on(&user), VSC_OUTCOME_OK);
+	CHANGE(fake.readers = 1);
+	WAIT(user.readers == 1);
+	assert_int_equal(user.removed, 0);
+	CHANGE(fake.readers = 0);
+	WAIT(user.readers == 0);
+	assert_int_equal(user.removed, 1);
+	end(&user);
+}
+
 static void describes(void **state)
 {
 	User user;
@@ -741,6 +764,7 @@ int main(void)
 		cmocka_unit_test_setup(by_hand, setup),
 		cmocka_unit_test_setup(service_stops_and_comes, setup),
 		cmocka_unit_test_setup(service_stops_in_a_command, setup),
+		cmocka_unit_test_setup(readers_come_and_go, setup),
 		cmocka_unit_test_setup(describes, setup),
 		cmocka_unit_test_setup(ends_anyway, setup),
 	};
