@@ -66,7 +66,7 @@ $(FUZZ_PROGRAMS): %: %.o $(fuzz_main) $(BUILD)/libtest.a $(ARCHIVES)
 
 # The option tests reach into a program's own files.
 $(BUILD)/tests/peer/relay-viewer: $(BUILD)/tools/vscclient-viewer.o
-$(BUILD)/tests/unit/test-vscclient-options: $(BUILD)/tools/vscclient-options.o
+$(BUILD)/tests/unit/test-vscclient-options: $(BUILD)/tools/vscclient-options.o $(BUILD)/tools/vscclient-exit.o
 
 .PHONY: test-programs fuzz-programs
 test-programs: all $(TEST_PROGRAMS) $(FUZZ_PROGRAMS)

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "tools/vscclient-cards.h"
+#include "tools/vscclient-check.h"
 #include "tools/vscclient-commands.h"
 #include "tools/vscclient-list.h"
 #include "tools/vscclient-options.h"
@@ -471,6 +472,10 @@ int main(int argc, char **argv)
 		return CLIENT_EXIT_DONE;
 	case CLIENT_LIST:
 		return (int)client_list(&client.options);
+	case CLIENT_CHECK:
+		client.exit = client_check(&client.options);
+		client_options_clear(&client.options);
+		return (int)client.exit;
 	case CLIENT_RUN:
 		break;
 	}
