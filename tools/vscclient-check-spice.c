@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* One connection, or two: the server may want TLS for the channel. */
+/*
+ * One connection, or some: the server may want TLS for the channel, or have the
+ * other of two kinds.
+ */
 
 #include "tools/vscclient-check-spice.h"
 
@@ -18,6 +21,8 @@ typedef struct Probe {
 	VmcTls *tls; /* NULL: there is none */
 	VmcSpiceConnection *connection;
 	bool over_tls;
+	uint8_t type;     /* of channel; */
+	char *no_channel; /* what was said of the first kind, NULL: nothing */
 	ClientExit exit;
 } Probe;
 
@@ -57,17 +62,19 @@ static void let_in(Probe *probe)
 	answer("ok: the SPICE server at %s answers%s%s", where,
 	       probe->over_tls ? " over TLS, and is trusted" : "",
 	       address->password != NULL ? ", and takes the password" : "");
+	answer("ok: it has a %s channel", probe->type == SPICE_CHANNEL_PORT     ? "port" :
+					  probe->type == SPICE_CHANNEL_USBREDIR ? "usbredir" :
+										  "smartcard");
 	stop(probe, CLIENT_EXIT_DONE);
 }
 
 static void connect_probe(Probe *probe);
 
-static gboolean try_tls(gpointer user)
+static gboolean try_again(gpointer user)
 {
 	Probe *probe = user;
 
 	g_clear_pointer(&probe->connection, vmc_spice_connection_free);
-	probe->over_tls = true;
 	connect_probe(probe);
 	return G_SOURCE_REMOVE;
 }
@@ -79,9 +86,15 @@ static void on_over(void *user, VmcSpiceError code, const char *text)
 	if (code == VMC_SPICE_ERROR_SESSION) {
 		let_in(probe);
 	} else if (code == VMC_SPICE_ERROR_TLS_WANTED && probe->tls != NULL && !probe->over_tls) {
-		g_idle_add(try_tls, probe);
+		probe->over_tls = true;
+		g_idle_add(try_again, probe);
+	} else if (code == VMC_SPICE_ERROR_NO_CHANNEL && probe->no_channel == NULL &&
+		   probe->options->want == VMC_SPICE_WANT_CARD) {
+		probe->no_channel = g_strdup(text);
+		probe->type = SPICE_CHANNEL_PORT;
+		g_idle_add(try_again, probe);
 	} else {
-		answer("problem: %s%s", text,
+		answer("problem: %s%s", probe->no_channel != NULL ? probe->no_channel : text,
 		       code == VMC_SPICE_ERROR_GONE ?
 			       "; start the virtual machine, or correct host and port" :
 			       "");
@@ -134,7 +147,7 @@ static void connect_probe(Probe *probe)
 		.address = &probe->options->spice,
 		.tls = probe->over_tls ? probe->tls : NULL,
 		.connection_id = NO_SESSION,
-		.type = channel_type(probe->options->want),
+		.type = probe->type,
 	};
 
 	probe->connection = vmc_spice_connection_new(&config, &events, probe);
@@ -151,11 +164,13 @@ ClientExit client_check_spice(const ClientOptions *options)
 		return CLIENT_EXIT_UNTRUSTED;
 	}
 	probe.loop = g_main_loop_new(NULL, FALSE);
+	probe.type = channel_type(options->want);
 	probe.over_tls = options->spice.path == NULL && options->spice.port == 0;
 	connect_probe(&probe);
 	g_main_loop_run(probe.loop);
 	vmc_spice_connection_free(probe.connection);
 	g_clear_pointer(&probe.tls, vmc_tls_unref);
 	g_main_loop_unref(probe.loop);
+	g_free(probe.no_channel);
 	return probe.exit;
 }

@@ -2,9 +2,10 @@
 
 /*
  * The steps of --check up to a SPICE server's door: whether it is there, is who
- * it should be, and takes the password. A SPICE server has one client and throws
- * it out for the next: so this one asks for a session that there is not, which
- * is refused last, after all else was looked at.
+ * it should be, takes the password, and has a channel of the kind that is
+ * wanted. A SPICE server has one client and throws it out for the next: so this
+ * one asks for a channel of a session that there is not, which is refused last,
+ * after all else was looked at.
  */
 
 #pragma once

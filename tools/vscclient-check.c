@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <glib-unix.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "tools/vscclient-check-pcsc.h"
@@ -247,7 +248,7 @@ static gboolean on_silence(gpointer user)
 
 	check->timer = 0;
 	answer("problem: %s takes the connection, but nobody answers: another client is connected, "
-	       "which it serves alone, or it hangs or speaks something else; end that client (a "
+	       "which it serves alone, or it is paused, hangs or speaks something else; end that client (a "
 	       "vscclient that runs as a service?), or start the host anew",
 	       where(check));
 	conclude(check, CLIENT_EXIT_SILENT);
@@ -566,8 +567,9 @@ static ClientExit run(Check *check)
 		return check->over ? check->exit : status;
 	if (!options->is_spice || options->check_all)
 		return check_host(check);
-	answer("all is well up to the server's door; which channels it has only its one client is "
-	       "told: '--check=all' becomes that, and throws out a viewer that is there");
+	answer("all is well up to the server's door; whether the card can go through only the "
+	       "server's one client is told: '--check=all' becomes that, and throws out a viewer "
+	       "that is there");
 	return CLIENT_EXIT_DONE;
 }
 
@@ -605,6 +607,7 @@ ClientExit client_check(const ClientOptions *options)
 	ClientExit status;
 
 	signal(SIGPIPE, SIG_IGN);
+	setvbuf(stdout, NULL, _IOLBF, 0); /* each step when it is done */
 	check.loop = g_main_loop_new(NULL, FALSE);
 	check.readers = g_array_new(FALSE, FALSE, sizeof(Reader));
 	g_unix_signal_add(SIGTERM, on_signal, &check);
