@@ -22,6 +22,7 @@
 #include "tools/vscclient-options.h"
 #include "tools/vscclient-password.h"
 #include "tools/vscclient-say.h"
+#include "tools/vscclient-service.h"
 #include "tools/vscclient-spice.h"
 #include "vscard/cacard.h"
 
@@ -82,6 +83,7 @@ static void end(Client *client, ClientExit status)
 		return;
 	}
 	client->ending = true;
+	client_service_stopping();
 	stop_timer(&client->answer_timer);
 	client_cards_lend(client->cards, NULL);
 	vmc_chardev_disconnect(client->chardev, true, "vscclient ends");
@@ -144,6 +146,7 @@ static void on_up(void *user)
 	stop_timer(&client->answer_timer);
 	client->answer_timer = g_timeout_add_seconds(ANSWER_SECONDS, on_not_taken, client);
 	say("connected to %s", describe(client));
+	client_service_status("connected to %s", describe(client));
 }
 
 static bool has_viewer(const Client *client)
@@ -398,8 +401,10 @@ static ClientExit run(Client *client)
 {
 	client->loop = g_main_loop_new(NULL, FALSE);
 	client_commands_set_trace(client->options.trace);
-	if (start(client))
+	if (start(client)) {
+		client_service_ready();
 		serve(client);
+	}
 	finish(client);
 	return client->exit;
 }
