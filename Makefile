@@ -14,6 +14,9 @@ MANDIR ?= $(PREFIX)/share/man
 # Where pcscd looks for serial drivers and for what reader.conf says.
 IFDDIR ?= $(shell $(PKG_CONFIG) --variable=usbdropdir libpcsclite)/serial
 READERCONFDIR ?= $(shell $(PKG_CONFIG) --variable=serialconfdir libpcsclite)
+# systemd's units of users, and an example of what they read.
+USERUNITDIR ?= $(PREFIX)/lib/systemd/user
+DOCDIR ?= $(PREFIX)/share/doc/vscard
 DESTDIR ?=
 
 # SAN=address,undefined builds with those sanitizers in a folder of its own.
@@ -138,15 +141,23 @@ $(BUILD)/$(1).so: $(call objects,$($(1)_SOURCES)) $(ARCHIVES)
 endef
 $(foreach m,$(MODULES),$(eval $(call module,$(m))))
 
+# vscclient.service as it is installed: for the file $(1).conf, described by $(2).
+unit = sed 's|@BINDIR@|$(BINDIR)|; s|@DOCDIR@|$(DOCDIR)|; s|@NAME@|$(1)|; s|@OF@|$(2)|' \
+	tools/vscclient.service
+
 install: all
 	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBEXECDIR)/vscard \
 		$(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man8 \
-		$(DESTDIR)$(IFDDIR) $(DESTDIR)$(READERCONFDIR)
+		$(DESTDIR)$(IFDDIR) $(DESTDIR)$(READERCONFDIR) \
+		$(DESTDIR)$(USERUNITDIR) $(DESTDIR)$(DOCDIR)
 	install -m 755 $(BUILD)/vscardd $(DESTDIR)$(SBINDIR)/vscardd
 	install -m 755 $(BUILD)/vscardd-spice $(DESTDIR)$(LIBEXECDIR)/vscard/vscardd-spice
 	install -m 755 $(BUILD)/vscclient $(DESTDIR)$(BINDIR)/vscclient
 	install -m 644 tools/vscclient.1 $(DESTDIR)$(MANDIR)/man1/
 	install -m 644 tools/vscardd.8 $(DESTDIR)$(MANDIR)/man8/
+	$(call unit,vscclient,) >$(DESTDIR)$(USERUNITDIR)/vscclient.service
+	$(call unit,%i,: %i) >$(DESTDIR)$(USERUNITDIR)/vscclient@.service
+	install -m 644 tools/vscclient.conf $(DESTDIR)$(DOCDIR)/
 	install -m 644 $(BUILD)/libifdvscard.so $(DESTDIR)$(IFDDIR)/
 	test -e $(DESTDIR)$(READERCONFDIR)/vscard || \
 		sed 's|@IFDDIR@|$(IFDDIR)|' ccid/vscard.reader.conf >$(DESTDIR)$(READERCONFDIR)/vscard
@@ -155,6 +166,8 @@ uninstall:
 	rm -f $(DESTDIR)$(SBINDIR)/vscardd $(DESTDIR)$(BINDIR)/vscclient \
 		$(DESTDIR)$(LIBEXECDIR)/vscard/vscardd-spice \
 		$(DESTDIR)$(MANDIR)/man1/vscclient.1 $(DESTDIR)$(MANDIR)/man8/vscardd.8 \
+		$(DESTDIR)$(USERUNITDIR)/vscclient.service \
+		$(DESTDIR)$(USERUNITDIR)/vscclient@.service $(DESTDIR)$(DOCDIR)/vscclient.conf \
 		$(DESTDIR)$(IFDDIR)/libifdvscard.so $(DESTDIR)$(READERCONFDIR)/vscard
 
 clean:
