@@ -32,6 +32,7 @@ struct CcidSlot {
 
 	VscCard *card;
 	bool present, active, changed;
+	bool powered; /* the card was given power, or may yet have it, and no order to lose it */
 	VscToken last_token;
 	bool atr_known;
 	VscAtr atr;
@@ -297,6 +298,7 @@ static void set_present(CcidSlot *slot, bool present)
 {
 	g_debug("slot %u: card %s", slot->index, present ? "inserted" : "removed");
 	slot->present = present;
+	slot->powered = false;
 	slot->changed = true;
 	deactivate(slot);
 	if (!present)
@@ -349,6 +351,7 @@ static void power_on(CcidSlot *slot, const CcidMessage *command, int64_t now)
 	}
 	drop_chain(slot);
 	token = begin(slot, command, now);
+	slot->powered = true;
 	/* Of a card that has power already this is the warm reset (6.1.1). */
 	if (slot->active)
 		vsc_card_reset(slot->card, token);
@@ -356,13 +359,19 @@ static void power_on(CcidSlot *slot, const CcidMessage *command, int64_t now)
 		vsc_card_power_on(slot->card, token);
 }
 
+/* The slot gives the card no more power, however long that takes. */
+static void take_power(CcidSlot *slot)
+{
+	slot->powered = false;
+	vsc_card_power_off(slot->card, next_token(slot));
+}
+
 static void power_off(CcidSlot *slot, const CcidMessage *command, int64_t now)
 {
 	(void)now;
 	deactivate(slot);
-	/* The slot gives the card no more power, however long that takes. */
 	if (slot->present)
-		vsc_card_power_off(slot->card, next_token(slot));
+		take_power(slot);
 	answer_ok(slot, command->type, command->seq);
 }
 
@@ -604,8 +613,9 @@ void ccid_slot_reset(CcidSlot *slot)
 	cancel_request(slot);
 	slot->pending = VSC_TOKEN_NONE;
 	slot->abort = ABORT_NONE;
-	if (slot->card && slot->present && slot->active)
-		vsc_card_power_off(slot->card, next_token(slot));
+	/* A power on that was cancelled, or aborted, may have come to pass. */
+	if (slot->card && slot->present && slot->powered)
+		take_power(slot);
 	deactivate(slot);
 	slot->changed = slot->present;
 }
