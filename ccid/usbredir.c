@@ -724,8 +724,7 @@ CcidUsbredir *ccid_usbredir_new(VmcChardev *chardev, UsbDevice *device, GError *
 	}
 	if (!vmc_chardev_set_user(chardev, &chardev_events, usbredir)) {
 		usb_device_attach(device, NULL, NULL);
-		g_set_error(error, G_IO_ERROR, G_IO_ERROR_BUSY,
-			    "char device \"%s\" has a user already", vmc_chardev_id(chardev));
+		vmc_chardev_set_in_use_error(chardev, error);
 		g_free(usbredir);
 		return NULL;
 	}

@@ -375,13 +375,16 @@ class Mistakes(Case):
         self.refuse([*self.card_args(), *args], "16 readers, no more")
 
     def test_one_chardev_two_users(self):
+        """Whoever comes second is named, with what to do."""
         usb = self.usb_args()
-        self.refuse([*usb, "-device", "usb-ccid", "-device", "ccid-card-passthru,chardev=usb0"],
-                    "usb0")
-
-    def test_usbip_and_usbredir_on_one_chardev(self):
-        self.refuse([*self.usb_args(), "-device", "usbip,id=n,chardev=usb0", "-device",
-                     "usb-ccid,bus=bus0.0"], 'char device "usb0" has a user already')
+        cure = "chardev 'usb0' is in use already; give this one a chardev of its own"
+        for second in ("ccid-card-passthru,chardev=usb0", "ifd,chardev=usb0"):
+            self.refuse([*usb, "-device", "usb-ccid,bus=bus0.0", "-device", second],
+                        f"-device {second}: {cure}")
+        chardev = ["-chardev", f"socket,id=usb0,path={self.folder / 'usb'},server,nowait"]
+        for second in ("usbip,id=b,chardev=usb0", "usbredir,id=b,chardev=usb0"):
+            self.refuse([*chardev, "-device", "usbip,id=a,chardev=usb0", "-device", second,
+                         "-device", "usb-ccid,bus=b.0"], f"-device {second}: {cure}")
 
     def test_certificates(self):
         self.refuse([*self.usb_args(), "-device", "usb-ccid", "-device",
