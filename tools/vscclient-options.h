@@ -53,7 +53,8 @@ typedef struct ClientOptions {
  * Reads the command line, and the .vv file that it names. False with `error`
  * (CLIENT_OPTIONS_ERROR, VMC_SPICE_ADDRESS_ERROR, or VSC_CACARD_ERROR for names
  * that cannot stand in an option string); clear `options` either way. CLIENT_CHECK
- * sets what CLIENT_RUN does, CLIENT_LIST only what is of PC/SC, others nothing. `argv` is reordered.
+ * sets what CLIENT_RUN does, CLIENT_LIST only what is of PC/SC, others nothing.
+ * `argv` is reordered.
  */
 bool client_options_read(ClientOptions *options, int argc, char **argv, GError **error);
 void client_options_clear(ClientOptions *options);
