@@ -77,6 +77,8 @@ static void set_timer(Check *check, unsigned ms, GSourceFunc late)
 	check->timer = g_timeout_add(ms, late, check);
 }
 
+static void look(Check *check);
+
 static Reader *reader_at(const Check *check, guint i)
 {
 	return &g_array_index(check->readers, Reader, i);
@@ -126,6 +128,9 @@ static void on_reader_removed(void *user, VscCard *card)
 		client_lender_remove(check->lender, card);
 	g_array_remove_index(check->readers, (guint)(reader - reader_at(check, 0)));
 	answer("note: reader '%s' is gone", vsc_card_name(card));
+	/* The host has no more to say of it, and perhaps of none. */
+	if (check->up)
+		look(check);
 }
 
 static void on_card_changed(void *user, VscCard *card)
@@ -248,8 +253,8 @@ static gboolean on_silence(gpointer user)
 
 	check->timer = 0;
 	answer("problem: %s takes the connection, but nobody answers: another client is connected, "
-	       "which it serves alone, or it is paused, hangs or speaks something else; end that client (a "
-	       "vscclient that runs as a service?), or start the host anew",
+	       "which it serves alone, or it is paused, hangs or speaks something else; end that "
+	       "client (a vscclient that runs as a service?), or start the host anew",
 	       where(check));
 	conclude(check, CLIENT_EXIT_SILENT);
 	return G_SOURCE_REMOVE;

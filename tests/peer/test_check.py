@@ -237,6 +237,22 @@ class Readers(CheckCase):
             self.assertIn(f"note: the host refused reader '{self.rig.names[0]}': it has no place "
                           "for another reader", lines)
 
+    def test_gone(self):
+        """The readers go before the host has said a word of them."""
+        with PcscRig() as rig:
+            def kill(host):
+                host.take_init()
+                host.expect(vscard.READER_ADD)
+                rig.stop()
+                with contextlib.suppress(Exception):
+                    host.stream.wait_closed(LIMIT)
+            rig.slots[0].insert(TestCard())
+            rig.wait_card(0)
+            with self.host(kill) as address:
+                lines = self.check(NO_CARD, "there is no card any more", "--pcsc", address,
+                                   cards=(), **rig.env)
+                self.assertIn(f"note: reader '{rig.names[0]}' is gone", lines)
+
 
 class Database(CheckCase):
 
