@@ -91,6 +91,25 @@ class Verbatim(Case):
                      XDG_RUNTIME_DIR=place) as program:
             self.check_served(program, f"/proc/{program.pid}/root{place}/vscard/usb-bus.0.sock")
 
+    def test_folder_for_sockets(self):
+        """It is made for what has a place in it by name, too."""
+        place = "/run" if os.getuid() == 0 else self.folder / "run"
+        folder = f"{place}/vscard"
+        os.makedirs(place, exist_ok=True)
+        command = ["-chardev", f"socket,id=p,path={folder}/pcscd.sock,server=on,wait=off",
+                   "-device", "ifd,chardev=p", "-device", "virtio-serial",
+                   "-chardev", f"socket,id=s,path={self.folder / 's'},server=on,wait=off",
+                   "-device", f"virtserialport,chardev=s,name=x,path={folder}/port"]
+        for used in (command, command[4:]):
+            inside = ["-m", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"', place,
+                      str(SAN / "vscardd"), *used]
+            with Program("unshare", *inside, build=pathlib.Path("/usr/bin"),
+                         XDG_RUNTIME_DIR=place) as program:
+                at = f"/proc/{program.pid}/root{folder}"
+                until(lambda: program.check_alive() or os.path.exists(f"{at}/port"))
+                self.assertEqual(os.path.exists(f"{at}/pcscd.sock"), used is command)
+                self.assertEqual(os.stat(at).st_mode & 0o777, 0o700)
+
     def check_served(self, program, path):
         def serves():
             program.check_alive()
@@ -322,6 +341,10 @@ class Mistakes(Case):
             sock.listen()
             self.refuse(["-chardev", f"socket,id=a,path={self.folder / 'taken'},server,nowait",
                          "-device", "usb-ccid"], f"{self.folder / 'taken'}")
+
+    def test_no_folder(self):
+        self.refuse(["-chardev", "socket,id=a,path=/nonexistent/a,server,nowait", "-device",
+                     "usb-ccid"], "/nonexistent/a: No such file.*its folder is not there; make it")
 
     def test_path_is_a_file(self):
         """A file in the way is refused, and still there after."""
