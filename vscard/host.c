@@ -328,16 +328,20 @@ static void on_reader_add(VscHost *host, const VscMessage *message)
 	VscDescription who = describe_new(host, message->payload);
 	bool is_described = host->is_described;
 	uint32_t id = take_place(host, &who);
+	bool is_news;
 
 	host->is_described = false;
 	if (id == host->max_readers) {
 		refuse_reader(host, who.name);
 	} else {
+		/* One of which nothing is told takes away what was told of the last. */
+		is_news = is_described || host->readers[id].described;
 		host->readers[id].there = true;
+		host->readers[id].described = is_described;
 		host->reader_seen = true;
 		push_error(host, id, VSC_ERROR_SUCCESS);
 		push_text(host, VSC_HOST_READER_ADDED, id, who.name);
-		if (is_described)
+		if (is_news)
 			push_event(host, VSC_HOST_READER_DESCRIBED, id, vmc_span(NULL, 0));
 	}
 	vsc_description_clear(&who);
@@ -551,9 +555,11 @@ void vsc_host_message(VscHost *host, const VscMessage *message, int64_t now)
 
 const VscDescription *vsc_host_description(const VscHost *host, uint32_t reader_id)
 {
+	static const VscDescription nothing;
+
 	g_return_val_if_fail(host != NULL && reader_id < host->max_readers, NULL);
 
-	return &host->places.place[reader_id].who;
+	return host->readers[reader_id].described ? &host->places.place[reader_id].who : &nothing;
 }
 
 /* ---- Time ---- */

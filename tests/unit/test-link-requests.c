@@ -383,11 +383,13 @@ static void test_host_described(void **state)
 {
 	static const char info[] = "\0\1\0\4name\0\2\0\6vendor\0\4\0\1"
 				   "7";
+	g_autofree char *unnamed = NULL;
 	Host h;
 
 	(void)state;
 	host_start(&h);
 	host_add(&h, 0);
+	unnamed = g_strdup(vsc_card_name(h.user.card));
 	assert_int_equal(h.described, 0);
 	assert_string_not_equal(vsc_card_name(h.user.card), "plain");
 	raw_send(&h.raw, VSC_TYPE_READER_INFO, 0, info, sizeof(info) - 1);
@@ -402,6 +404,16 @@ static void test_host_described(void **state)
 	iterate();
 	assert_int_equal(h.described, 1);
 	assert_string_equal(vsc_card_name(h.user.card), "name");
+
+	/* An old client's reader is not the one that was there before. */
+	raw_reopen(&h.raw);
+	raw_send(&h.raw, VSC_TYPE_INIT, 0, init_old, 12);
+	raw_expect(&h.raw, VSC_TYPE_INIT, VSC_READER_UNDEFINED, init_host, 12);
+	host_add(&h, 0);
+	assert_int_equal(h.described, 2);
+	assert_string_equal(vsc_card_name(h.user.card), unnamed);
+	assert_null(vsc_card_info(h.user.card)->vendor);
+	assert_null(vsc_card_info(h.user.card)->serial);
 	host_stop(&h);
 }
 
