@@ -41,6 +41,7 @@ typedef struct Slot {
 	IfdChannel *channel;
 	uint32_t n;
 	VscCard *card; /* in the loop only */
+	char *unnamed; /* what the card is called while nobody says its name */
 	IfdWork work;
 
 	GCond answered; /* the request is done, or has more time */
@@ -207,12 +208,13 @@ static void info_copy(VscReaderInfo *to, const VscReaderInfo *from)
 static void on_described(void *user)
 {
 	Slot *slot = user;
+	const char *name = vsc_card_name(slot->card);
 
 	g_mutex_lock(&slot->channel->lock);
 	info_copy(&slot->info, vsc_card_info(slot->card));
 	/* pcscd's name of the reader is fixed; here the other side's shows. */
-	if (slot->info.type == NULL)
-		slot->info.type = g_strdup(vsc_card_name(slot->card));
+	if (slot->info.type == NULL && g_strcmp0(name, slot->unnamed) != 0)
+		slot->info.type = g_strdup(name);
 	g_mutex_unlock(&slot->channel->lock);
 }
 
@@ -576,6 +578,7 @@ static void make(void *data)
 		Slot *slot = &channel->slots[n];
 
 		slot->card = vsc_host_link_card(channel->link, n);
+		slot->unnamed = g_strdup(vsc_card_name(slot->card));
 		vsc_card_set_user(slot->card, &card_events, slot);
 		slot->present = vsc_card_present(slot->card);
 	}
@@ -652,6 +655,7 @@ void ifd_channel_unref(IfdChannel *channel)
 		return;
 	for (uint32_t n = 0; n < channel->n_slots; n++) {
 		info_clear(&channel->slots[n].info);
+		g_free(channel->slots[n].unnamed);
 		g_cond_clear(&channel->slots[n].answered);
 		g_cond_clear(&channel->slots[n].changed);
 	}

@@ -40,7 +40,7 @@ struct CcidSlot {
 
 	VscToken pending; /* VSC_TOKEN_NONE: no command waits for the card */
 	uint8_t pending_type, pending_seq;
-	int64_t extension_at;
+	int64_t due; /* its time extension, or of IccPowerOn its end */
 
 	bool chaining;
 	VmcBuf chain;
@@ -178,7 +178,7 @@ static VscToken begin(CcidSlot *slot, const CcidMessage *command, int64_t now)
 	slot->pending = next_token(slot);
 	slot->pending_type = command->type;
 	slot->pending_seq = command->seq;
-	slot->extension_at = now + (power_on ? CCID_POWER_ON_EXTENSION_MS : CCID_TIME_EXTENSION_MS);
+	slot->due = now + (power_on ? CCID_POWER_ON_MS : CCID_TIME_EXTENSION_MS);
 	return slot->pending;
 }
 
@@ -590,16 +590,30 @@ void ccid_slot_command(CcidSlot *slot, const CcidMessage *message, int64_t now)
 
 int64_t ccid_slot_deadline(const CcidSlot *slot)
 {
-	return slot->pending != VSC_TOKEN_NONE ? slot->extension_at : -1;
+	return slot->pending != VSC_TOKEN_NONE ? slot->due : -1;
+}
+
+/* No ATR came in time. What the card has of power is not known: it has none for
+ * the host, and gets it anew by the next IccPowerOn. */
+static void end_power_on(CcidSlot *slot)
+{
+	g_debug("slot %u: no ATR for %d s", slot->index, CCID_POWER_ON_MS / 1000);
+	cancel_request(slot);
+	slot->active = false;
+	fail_pending(slot, CCID_ERROR_MUTE);
 }
 
 void ccid_slot_tick(CcidSlot *slot, int64_t now)
 {
 	uint8_t status = (uint8_t)(ccid_slot_status(slot) | CCID_COMMAND_TIME_EXTENSION);
 
-	if (slot->pending == VSC_TOKEN_NONE || now < slot->extension_at)
+	if (slot->pending == VSC_TOKEN_NONE || now < slot->due)
 		return;
-	slot->extension_at = now + CCID_TIME_EXTENSION_MS;
+	if (slot->pending_type == CCID_ICC_POWER_ON) {
+		end_power_on(slot);
+		return;
+	}
+	slot->due = now + CCID_TIME_EXTENSION_MS;
 	g_debug("slot %u: %s %u takes its time", slot->index, ccid_message_name(slot->pending_type),
 		slot->pending_seq);
 	answer_status(slot, slot->pending_type, slot->pending_seq, status,

@@ -244,6 +244,23 @@ class States(DriverCase):
             self.assertEqual(self.driver.get(tag).length, 8)
         self.assertEqual(self.driver.get(ifd.ATTR_SERIAL).code, ifd.ERROR_TAG)
 
+    def test_described(self):
+        """What a reader's side says of it shows, until another one is there."""
+        def shows(type_, code):
+            wait_for(lambda: (self.driver.get(ifd.ATTR_TYPE).data,
+                              self.driver.get(ifd.ATTR_SERIAL).code) == (type_, code),
+                     "what is said of the reader does not show")
+        self.reader()
+        with Client(self.path) as client:
+            client.init(vscard.CAP_REQUESTS)
+            client.send(vscard.READER_INFO, vscard.UNDEFINED_READER,
+                        vscard.pack_info((vscard.NAME_TAG, b"Name"), (vscard.SERIAL_TAG, b"7")))
+            client.add_reader()
+            shows(b"Name\0", SUCCESS)
+        shows(b"Name\0", SUCCESS)
+        with Client.with_card(self.path):
+            shows(b"VSCard reader\0", ifd.ERROR_TAG)
+
     def test_control(self):
         """One feature, no PIN pad: and what it says is so."""
         self.reader()
