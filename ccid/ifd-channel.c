@@ -210,6 +210,9 @@ static void on_described(void *user)
 
 	g_mutex_lock(&slot->channel->lock);
 	info_copy(&slot->info, vsc_card_info(slot->card));
+	/* pcscd's name of the reader is fixed; here the other side's shows. */
+	if (slot->info.type == NULL)
+		slot->info.type = g_strdup(vsc_card_name(slot->card));
 	g_mutex_unlock(&slot->channel->lock);
 }
 
@@ -533,7 +536,6 @@ static void make(void *data)
 		slot->card = vsc_host_link_card(channel->link, n);
 		vsc_card_set_user(slot->card, &card_events, slot);
 		slot->present = vsc_card_present(slot->card);
-		info_copy(&slot->info, vsc_card_info(slot->card));
 	}
 }
 

@@ -87,5 +87,6 @@ void ifd_channel_wake(IfdChannel *channel, uint32_t n);
 /* Copies the ATR of a powered card to `atr`, VSC_ATR_MAX bytes; 0: none. */
 size_t ifd_channel_atr(IfdChannel *channel, uint32_t n, uint8_t *atr);
 
-/* What is known of the reader that the card is in, copied: for info_clear. */
+/* What is known of the reader that the card is in; its name is its type if that
+ * is not known. Each text is the caller's to g_free(). */
 void ifd_channel_info(IfdChannel *channel, uint32_t n, VscReaderInfo *info);

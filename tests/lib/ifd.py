@@ -5,15 +5,20 @@ and numbers are those of pcsc-lite's ifdhandler.h and reader.h.
 
     driver = Driver()
     driver.open(0, "vscard:socket,path=/run/card,server=on")
-    pending = driver.start("transmit", 0, "00a4", 258)
-    pending.result()"""
+    pending = driver.start("transmit", 0, bytes.fromhex("00a40000"), 258)
+    pending.result()
 
+And a pcscd with the handler: IfdRig. There it is the build without sanitizers,
+as pcscd does not run with theirs loaded before it; with them the driver runs it."""
+
+import signal
 import subprocess
 import threading
 from typing import NamedTuple
 
 import vscard
-from programs import SAN, Program
+from pcscrig import Rig
+from programs import NORMAL, SAN, Program, defects
 from vscard import APDU, ATR, CARD_REMOVE, ERROR, INIT, READER_ADD, READER_REMOVE, pack
 
 (SUCCESS, ERROR_TAG, VALUE_READ_ONLY, PTS_FAILURE, ERROR_NOT_SUPPORTED, PROTOCOL_NOT_SUPPORTED,
@@ -139,3 +144,35 @@ class Driver(Program):
             return errors
         finally:
             self.kill()
+
+
+# ---- In pcscd ----
+
+LIBRARY = NORMAL / "libifdvscard.so"
+
+
+def entry(name, device, channel=0):
+    """An entry of reader.conf."""
+    return (f'FRIENDLYNAME "{name}"\nDEVICENAME "{device}"\nLIBPATH {LIBRARY}\n'
+            f"CHANNELID {channel}\n")
+
+
+class IfdRig(Rig):
+    """A pcscd with entries of ours and nothing else."""
+
+    def __init__(self, conf):
+        super().__init__(devices=(), conf=conf, arguments="--info")
+
+    def end(self, sig=signal.SIGALRM):
+        """Ends pcscd as it ends by itself when nobody uses it, readers first;
+        answers its log, in which no defect may be."""
+        process = self.process
+        self.stop(sig)
+        log = self.said()
+        if process.returncode != 0 or defects(log):
+            raise AssertionError(f"pcscd ended with status {process.returncode}:\n{log}")
+        return log
+
+    def readers(self):
+        with self.owner() as owner:
+            return owner.readers()

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """pcscd with our IFD handler: a reader that is a VSCard peer. OpenSC, pcsc_scan
 and pyscard use the cards of vscclient and of vscardd; cards and peers come, go
-and misbehave, and pcscd lives. The handler is the build without sanitizers, as
-pcscd with theirs loaded before it does not run; with them test_ifd_driver runs
-it."""
+and misbehave, and pcscd lives."""
 
 import pathlib
 import random
@@ -15,10 +13,9 @@ import time
 import unittest
 
 import vscard
-from ifd import HOSTILE
+from ifd import HOSTILE, LIBRARY, IfdRig, entry
 from local import Local
-from pcscrig import Rig
-from programs import NORMAL, ROOT, Appliance, Folder, Program, defects
+from programs import NORMAL, ROOT, Appliance, Folder, Program
 from stream import Closed
 from vscard import Client
 
@@ -27,38 +24,9 @@ sys.path.append(str(ROOT / "tests/guest"))
 # pylint: disable=wrong-import-position
 from opensc import Database, LifeScript
 
-LIBRARY = NORMAL / "libifdvscard.so"
 NO_CARD, NOT_TRANSACTED, REMOVED = 0x8010000C, 0x80100016, 0x80100069
-NO_SERVICE = 0x8010001D
 ROUNDS = 1000
 SWAPS = 100
-
-
-def entry(name, device, channel=0):
-    """An entry of reader.conf."""
-    return (f'FRIENDLYNAME "{name}"\nDEVICENAME "{device}"\nLIBPATH {LIBRARY}\n'
-            f"CHANNELID {channel}\n")
-
-
-class IfdRig(Rig):
-    """A pcscd with entries of ours and nothing else."""
-
-    def __init__(self, conf):
-        super().__init__(devices=(), conf=conf, arguments="--info")
-
-    def end(self, sig=signal.SIGALRM):
-        """Ends pcscd as it ends by itself when nobody uses it, readers first;
-        answers its log, in which no defect may be."""
-        process = self.process
-        self.stop(sig)
-        log = self.said()
-        if process.returncode != 0 or defects(log):
-            raise AssertionError(f"pcscd ended with status {process.returncode}:\n{log}")
-        return log
-
-    def readers(self):
-        with self.owner() as owner:
-            return owner.readers()
 
 
 class RigCase(unittest.TestCase):
