@@ -38,6 +38,9 @@ class Delay:
 
     def carry(self, user, card):
         """Takes bytes from either socket to the other until both have ended."""
+        for sock in (user, card):
+            if sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         ways = [(user, card, USER), (card, user, CARD)]
         others = [threading.Thread(target=work, args=args, daemon=True)
                   for source, sink, side in ways for line in [queue.Queue()]
@@ -60,11 +63,10 @@ class Delay:
 def receive(source):
     """What has come, or END."""
     try:
-        source.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-    except OSError:
-        pass  # not TCP
-    try:
-        return source.recv(CHUNK)
+        data = source.recv(CHUNK)
+        if source.family != socket.AF_UNIX:
+            source.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        return data
     except OSError:
         return END
 
@@ -111,9 +113,6 @@ class Relay(Delay):
             except OSError:
                 return
             with user:
-                for sock in (user, card):
-                    if sock.family != socket.AF_UNIX:
-                        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self.carry(user, card)
 
     def close(self):

@@ -31,7 +31,7 @@ class DelayTest(unittest.TestCase):
         self.card = self.enterContext(socket.create_connection(("127.0.0.1", self.relay.port)))
         self.user = self.enterContext(self.listener.accept()[0])
         for sock in (self.card, self.user):
-            sock.settimeout(60)
+            sock.settimeout(20)
 
     def test_not_before_a_round_trip(self):
         for round_trip in (0.2, 0.05):
@@ -47,8 +47,9 @@ class DelayTest(unittest.TestCase):
     def test_turns(self):
         for _ in range(5):
             self.user.sendall(b"a header")
+            read(self.card, 8)
             self.user.sendall(b" and a payload")
-            read(self.card, 22)
+            read(self.card, 14)
             self.card.sendall(b"an answer")
             read(self.user, 9)
         self.card.sendall(b"news")
@@ -72,8 +73,16 @@ class DelayTest(unittest.TestCase):
         sock.sendall(data)
         sock.shutdown(socket.SHUT_WR)
 
+    def test_one_end_ends(self):
+        """The other may still speak."""
+        self.user.sendall(b"last")
+        self.user.shutdown(socket.SHUT_WR)
+        self.assertEqual(read(self.card, 5), b"last")
+        self.card.sendall(b"answer")
+        self.assertEqual(read(self.user, 6), b"answer")
+
     def test_nobody_there(self):
         self.listener.close()
         with socket.create_connection(("127.0.0.1", self.relay.port)) as card:
-            card.settimeout(60)
+            card.settimeout(20)
             self.assertEqual(card.recv(1), b"")
