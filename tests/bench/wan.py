@@ -26,6 +26,8 @@ DELAYS = (0, 50, 100)
 # Without any delay the machine's other work shows: the median of three.
 ROUNDS = {0: 3}
 LIMIT = 300
+# An unused card is without power when pcscd has waited 5 s for the next program.
+UNUSED, IDLE = 7, 10
 
 READ = "pkcs11-tool --read-object --type cert --id {} --output-file cert{}"
 SIGN = (f"pkcs11-tool --sign --mechanism SHA256-RSA-PKCS --id {CERTS['signing']} --login "
@@ -206,6 +208,25 @@ def measure(way, database, delay, cache):
     return [statistics.median(column) for column in zip(*runs)]
 
 
+def idle(way):
+    """Turns and bytes while the card is there and nobody uses it."""
+    way.wire.round_trip = 0
+    with way.lent():
+        time.sleep(UNUSED)
+        way.wire.forget()
+        time.sleep(IDLE)
+        return way.wire.turns, sum(way.wire.sent)
+
+
+def beside_ours(found, runs):
+    """For each way, its seconds by those of our reader in the same place: the
+    guest is emulated, and slow by itself."""
+    ours = {}
+    for name, way in found.items():
+        first = ours.setdefault(type(way.place), name)
+        yield ratio(runs[name][3], runs[first][3])
+
+
 def at_home(owner, database, folder):
     """What OpenSC says to the card at its owner's: commands, and the seconds."""
     place = Here(owner, folder / "home")
@@ -227,13 +248,16 @@ def wan():
         with ways(owner, folder) as found:
             for delay, cache in [(0, "on"), *((delay, "off") for delay in DELAYS)]:
                 runs = {name: measure(way, database, delay, cache) for name, way in found.items()}
-                first = next(iter(runs.values()))
                 rows += [[delay, cache, name, f"{turns:.0f}", ratio(turns, commands),
-                          f"{sent:.0f}", f"{got:.0f}", f"{took:.2f}", ratio(took, first[3])]
-                         for name, (turns, sent, got, took) in runs.items()]
+                          f"{sent:.0f}", f"{got:.0f}", f"{took:.2f}", beside]
+                         for (name, (turns, sent, got, took)), beside
+                         in zip(runs.items(), beside_ours(found, runs))]
+            unused = [[name, *idle(way)] for name, way in found.items()]
     table(f"Three certificates read and one signature made with OpenSC, which at the owner's\n"
           f"says {commands} commands to the card, GET RESPONSE included. A turn is a command and\n"
           "its answer, or whatever else crosses the wire and back (aim: 1.00 turns a command\n"
           "or less). Whoever leaves Nagle's algorithm on is spared its waits here",
           ["ms", "OpenSC's cache", "way", "turns", "a command", "bytes to card", "from card",
-           "seconds", "of the first"], rows)
+           "seconds", "beside ours"], rows)
+    table(f"The same wire in {IDLE} s in which nobody uses the card (aim: 0)",
+          ["way", "turns", "bytes"], unused)
