@@ -29,7 +29,7 @@ def data_of(text):
 
 def of_t0(atr):
     """What a host of T=0 is told of a card that is of T=1: its historical bytes."""
-    said = {T1_ATR: b"t1 card", EXTENDED_ATR: EXTENDED_ATR[4:-1]}
+    said = {T1_ATR: b"t1 card", EXTENDED_ATR: EXTENDED_ATR[3:-1]}
     if atr == VICC_ATR:  # its speed is kept
         return bytes.fromhex("3B15138073FF0100")
     return vscard.make_atr(said[atr], (0,)) if atr in said else atr
