@@ -51,8 +51,8 @@ class Lent(pcsc_seen.Seen):
     @classmethod
     def lend(cls, address, *more):
         """The first reader's card; vscclient is `client`."""
-        cls.client = Program("vscclient", "--pcsc", "--exclude", cls.owner.names[1], *more,
-                             address, **cls.owner.env)
+        cls.client = Program("vscclient", "--pcsc", "--exclude", cls.owner.names[1],
+                             "--exclude", "Other*", *more, address, **cls.owner.env)
         cls.addClassCleanup(cls.client.kill)
 
     def sh(self, command, input=b""):
