@@ -244,12 +244,15 @@ CRYPTO = "/usr/lib/python3/dist-packages/Cryptodome"
 
 
 class Vicc:
-    """Debian's vicc with its ISO 7816 card, to be put into a slot."""
+    """Debian's vicc with its ISO 7816 card, to be put into a slot. `log` has
+    each command and its response as they passed."""
 
     command = ("vicc", "-t", "iso7816")
     env = {}
 
     def __init__(self):
+        self.log = []
+        self.asked = b""
         self.folder = Folder()
         os.symlink(CRYPTO, self.folder / "Crypto")
         self.listener = socket.socket()
@@ -270,12 +273,20 @@ class Vicc:
             self.carry(driver, card)
         self.leave()
 
-    @staticmethod
-    def carry(driver, card):
-        other = threading.Thread(target=pump, args=(card, driver), daemon=True)
+    def carry(self, driver, card):
+        other = threading.Thread(target=pump, args=(card, driver, Messages(self.answered)),
+                                 daemon=True)
         other.start()
-        pump(driver, card)
+        pump(driver, card, Messages(self.ask))
         other.join()
+
+    def ask(self, message):
+        self.asked = message
+
+    def answered(self, message):
+        """What is asked in one byte is no command, but for the ATR."""
+        if len(self.asked) > 1:
+            self.log.append((self.asked, message))
 
     def leave(self):
         if self.process is not None:
@@ -315,12 +326,29 @@ class ViccRelay(Vicc):
         self.carry, self.env = carry, env
 
 
-def pump(source, sink):
+class Messages:
+    """Takes the driver's messages out of bytes."""
+
+    def __init__(self, done):
+        self.done = done
+        self.input = b""
+
+    def take(self, data):
+        self.input += data
+        while len(self.input) >= 2 and len(self.input) >= (
+                end := 2 + int.from_bytes(self.input[:2], "big")):
+            self.done(self.input[2:end])
+            self.input = self.input[end:]
+
+
+def pump(source, sink, messages):
     """Bytes from one socket to the other until either ends."""
     try:
         while data := source.recv(1 << 16):
             for sock in (source, sink):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+            sink.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            messages.take(data)
             sink.sendall(data)
     except OSError:
         pass
