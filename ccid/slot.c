@@ -191,10 +191,17 @@ static void fail_pending(CcidSlot *slot, uint8_t error)
 	answer_failed(slot, slot->pending_type, slot->pending_seq, error);
 }
 
-static void cancel_request(CcidSlot *slot)
+/* Takes back what the card was asked for. One that was asked for its ATR may
+ * get power all the same, which nobody wants then. */
+static void withdraw_request(CcidSlot *slot)
 {
-	if (slot->pending != VSC_TOKEN_NONE && slot->card)
-		vsc_card_cancel(slot->card, slot->pending);
+	if (slot->pending == VSC_TOKEN_NONE || !slot->card)
+		return;
+	vsc_card_cancel(slot->card, slot->pending);
+	if (slot->pending_type != CCID_ICC_POWER_ON)
+		return;
+	slot->active = false;
+	vsc_card_power_off(slot->card, next_token(slot));
 }
 
 static void drop_chain(CcidSlot *slot)
@@ -548,7 +555,7 @@ void ccid_slot_abort(CcidSlot *slot, uint8_t seq)
 	bool complete = slot->abort == ABORT_MESSAGE && slot->abort_seq == seq;
 
 	g_debug("slot %u: the host aborts command %u", slot->index, seq);
-	cancel_request(slot);
+	withdraw_request(slot);
 	fail_pending(slot, CCID_ERROR_ABORTED);
 	drop_chain(slot);
 	if (complete) {
@@ -584,13 +591,11 @@ int64_t ccid_slot_deadline(const CcidSlot *slot)
 	return slot->pending != VSC_TOKEN_NONE ? slot->due : -1;
 }
 
-/* No ATR came in time. What the card has of power is not known: it has none for
- * the host, and gets it anew by the next IccPowerOn. */
+/* No ATR came in time. */
 static void end_power_on(CcidSlot *slot)
 {
 	g_debug("slot %u: no ATR for %d s", slot->index, CCID_POWER_ON_MS / 1000);
-	cancel_request(slot);
-	slot->active = false;
+	withdraw_request(slot);
 	fail_pending(slot, CCID_ERROR_MUTE);
 }
 
@@ -615,7 +620,7 @@ void ccid_slot_tick(CcidSlot *slot, int64_t now)
 
 void ccid_slot_reset(CcidSlot *slot)
 {
-	cancel_request(slot);
+	withdraw_request(slot);
 	slot->pending = VSC_TOKEN_NONE;
 	slot->abort = ABORT_NONE;
 	if (slot->card && slot->present && slot->active)
@@ -629,7 +634,7 @@ void ccid_slot_set_card(CcidSlot *slot, VscCard *card)
 	bool was = slot->present;
 
 	if (slot->card) {
-		cancel_request(slot);
+		withdraw_request(slot);
 		vsc_card_set_user(slot->card, NULL, NULL);
 	}
 	slot->card = card;
@@ -659,7 +664,7 @@ void ccid_slot_free(CcidSlot *slot)
 	if (!slot)
 		return;
 	if (slot->card) {
-		cancel_request(slot);
+		withdraw_request(slot);
 		vsc_card_set_user(slot->card, NULL, NULL);
 	}
 	drop_chain(slot);
