@@ -52,6 +52,7 @@ typedef struct Slot {
 
 	bool open;
 	bool present, powered;
+	bool lit; /* was asked for its ATR, so it has, or may get, power */
 	uint8_t atr[VSC_ATR_MAX];
 	size_t atr_len;
 	VscReaderInfo info;
@@ -182,7 +183,7 @@ static void on_removed(void *user)
 
 	g_mutex_lock(&slot->channel->lock);
 	slot->present = false;
-	slot->powered = false;
+	slot->powered = slot->lit = false;
 	slot->atr_len = 0;
 	slot->removed = true;
 	end_request(slot, IFD_RESULT_NO_CARD);
@@ -232,6 +233,8 @@ static void begin(Slot *slot, Request *request)
 {
 	request->begun = true;
 	slot->token = vsc_token_next();
+	if (request->ask != ASK_TRANSMIT)
+		slot->lit = request->ask != ASK_POWER_OFF;
 	switch (request->ask) {
 	case ASK_POWER_ON:
 		vsc_card_power_on(slot->card, slot->token);
@@ -524,9 +527,9 @@ static void let_go(void *data)
 		vsc_card_cancel(slot->card, slot->dropped);
 	slot->dropped = VSC_TOKEN_NONE;
 	end_request(slot, IFD_RESULT_CLOSED);
-	if (slot->powered)
+	if (slot->lit)
 		vsc_card_power_off(slot->card, vsc_token_next());
-	slot->powered = false;
+	slot->powered = slot->lit = false;
 	slot->atr_len = 0;
 	g_mutex_unlock(&slot->channel->lock);
 }

@@ -192,10 +192,24 @@ static void fail_pending(CcidSlot *slot, uint8_t error)
 	answer_failed(slot, slot->pending_type, slot->pending_seq, error);
 }
 
-static void cancel_request(CcidSlot *slot)
+/* The slot gives the card no more power, however long that takes. */
+static void take_power(CcidSlot *slot)
 {
-	if (slot->pending != VSC_TOKEN_NONE && slot->card)
-		vsc_card_cancel(slot->card, slot->pending);
+	slot->powered = false;
+	vsc_card_power_off(slot->card, next_token(slot));
+}
+
+/* Takes back what the card was asked for. One that was asked for its ATR may
+ * get power all the same, which nobody wants then. */
+static void withdraw_request(CcidSlot *slot)
+{
+	if (slot->pending == VSC_TOKEN_NONE || !slot->card)
+		return;
+	vsc_card_cancel(slot->card, slot->pending);
+	if (slot->pending_type != CCID_ICC_POWER_ON)
+		return;
+	slot->active = false;
+	take_power(slot);
 }
 
 static void drop_chain(CcidSlot *slot)
@@ -357,13 +371,6 @@ static void power_on(CcidSlot *slot, const CcidMessage *command, int64_t now)
 		vsc_card_reset(slot->card, token);
 	else
 		vsc_card_power_on(slot->card, token);
-}
-
-/* The slot gives the card no more power, however long that takes. */
-static void take_power(CcidSlot *slot)
-{
-	slot->powered = false;
-	vsc_card_power_off(slot->card, next_token(slot));
 }
 
 static void power_off(CcidSlot *slot, const CcidMessage *command, int64_t now)
@@ -557,7 +564,7 @@ void ccid_slot_abort(CcidSlot *slot, uint8_t seq)
 	bool complete = slot->abort == ABORT_MESSAGE && slot->abort_seq == seq;
 
 	g_debug("slot %u: the host aborts command %u", slot->index, seq);
-	cancel_request(slot);
+	withdraw_request(slot);
 	fail_pending(slot, CCID_ERROR_ABORTED);
 	drop_chain(slot);
 	if (complete) {
@@ -593,13 +600,11 @@ int64_t ccid_slot_deadline(const CcidSlot *slot)
 	return slot->pending != VSC_TOKEN_NONE ? slot->due : -1;
 }
 
-/* No ATR came in time. What the card has of power is not known: it has none for
- * the host, and gets it anew by the next IccPowerOn. */
+/* No ATR came in time. */
 static void end_power_on(CcidSlot *slot)
 {
 	g_debug("slot %u: no ATR for %d s", slot->index, CCID_POWER_ON_MS / 1000);
-	cancel_request(slot);
-	slot->active = false;
+	withdraw_request(slot);
 	fail_pending(slot, CCID_ERROR_MUTE);
 }
 
@@ -624,7 +629,7 @@ void ccid_slot_tick(CcidSlot *slot, int64_t now)
 
 void ccid_slot_reset(CcidSlot *slot)
 {
-	cancel_request(slot);
+	withdraw_request(slot);
 	slot->pending = VSC_TOKEN_NONE;
 	slot->abort = ABORT_NONE;
 	/* A power on that was cancelled, or aborted, may have come to pass. */
@@ -639,7 +644,7 @@ void ccid_slot_set_card(CcidSlot *slot, VscCard *card)
 	bool was = slot->present;
 
 	if (slot->card) {
-		cancel_request(slot);
+		withdraw_request(slot);
 		vsc_card_set_user(slot->card, NULL, NULL);
 	}
 	slot->card = card;
@@ -669,7 +674,7 @@ void ccid_slot_free(CcidSlot *slot)
 	if (!slot)
 		return;
 	if (slot->card) {
-		cancel_request(slot);
+		withdraw_request(slot);
 		vsc_card_set_user(slot->card, NULL, NULL);
 	}
 	drop_chain(slot);

@@ -218,6 +218,25 @@ class States(DriverCase):
         self.reader()
         self.lives()
 
+    def test_closed_in_a_power_on(self):
+        """Of two slots one is closed while its card is asked for its ATR: what
+        power it gets all the same is taken away."""
+        for slot in range(2):
+            self.assertEqual(self.open(slot, ",slots=2"), SUCCESS)
+        with Client(self.path) as client:
+            client.init(vscard.CAP_REQUESTS)
+            client.add_reader()
+            client.insert()
+            wait_for(self.driver.present, "the card is not seen")
+            pending = self.driver.start("power", 0, POWER_UP, ifd.ATR_ROOM)
+            token, _ = client.take_request(vscard.POWER_ON)
+            self.assertEqual(self.driver.code("close"), SUCCESS)
+            self.assertEqual(pending.result().code, COMMUNICATION_ERROR)
+            self.assertEqual(client.receive().type, vscard.CANCEL)
+            client.answer_request(token, vscard.ECHO_ATR)
+            token, _ = client.take_request(vscard.POWER_OFF)
+            client.answer_request(token)
+
     def test_closed_while_it_waits(self):
         self.reader()
         pending = self.driver.start("wait", 0, 600000)
