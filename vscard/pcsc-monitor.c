@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "vscard/pcsc-clients.h"
 #include "vscard/pcsc-service.h"
 
 /* What SCardGetStatusChange() takes. */
@@ -246,6 +247,7 @@ static bool begin(VscPcscMonitor *monitor)
 
 	if (!ok)
 		return false;
+	vsc_pcsc_clients_joined();
 	g_mutex_lock(&monitor->lock);
 	monitor->context = context;
 	monitor->has_context = true;
@@ -260,6 +262,7 @@ static void end(VscPcscMonitor *monitor)
 	g_mutex_lock(&monitor->lock);
 	monitor->has_context = false;
 	g_mutex_unlock(&monitor->lock);
+	vsc_pcsc_clients_leaving();
 	SCardReleaseContext(monitor->context);
 	for (guint i = monitor->seen->len; i-- > 0;)
 		reader_gone(monitor, i);
