@@ -248,14 +248,20 @@ void vsc_share_after(VscShare *share, gint64 now, VmcSpan bytes, VmcSpan respons
 
 	share->used = now;
 	share->midway = false;
-	if (!read_command(bytes, &command) || !vsc_apdu_response(response, &data, &sw) ||
-	    !succeeded(sw))
+	if (!vsc_apdu_response(response, &data, &sw) || !succeeded(sw))
 		return;
+	/* What the card takes for a command, though it is none, may do anything. */
+	if (!read_command(bytes, &command)) {
+		share->lost = share->deep = true;
+		return;
+	}
 	share->midway =
 		sw >> 8 == 0x61 || is_chained(command.cla) || command.ins == INS_GET_CHALLENGE;
 	share->deep |= !is_shallow(&command);
-	if (vsc_apdu_channel(command.cla) != 0)
+	if (vsc_apdu_channel(command.cla) != 0) {
+		share->channels = true;
 		return;
+	}
 	share->bound |= is_binding(&command);
 	if (command.ins == INS_SELECT)
 		remember_select(share, &command, bytes);
@@ -279,7 +285,7 @@ static VscShareStep repair(VscShare *share, const VscApdu *command, bool anew)
 		return VSC_SHARE_LOST;
 	/* Nothing was selected: the card was as a reset leaves it. */
 	if (share->path == 0)
-		return share->deep ? VSC_SHARE_LOST : VSC_SHARE_RENEW;
+		return share->deep || share->channels ? VSC_SHARE_LOST : VSC_SHARE_RENEW;
 	if (share->at < share->path)
 		return VSC_SHARE_REPLAY;
 	share->disturbed = false;

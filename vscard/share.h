@@ -77,6 +77,7 @@ typedef struct VscShare {
 	bool disturbed; /* others may have used the card since */
 	bool deep;      /* there is what no SELECT brings back */
 	bool bound;     /* and that the next commands would not miss */
+	bool channels;  /* others than the basic one are in use */
 	bool midway;    /* the next command belongs to the last */
 	bool lost;      /* the path is not known whole */
 	unsigned path;  /* selections remembered */

@@ -285,6 +285,8 @@ static const struct {
 	/* other channels are nobody else's */
 	{ { SELECT_ONE, "01a4040003f00002" }, "begin replay " SELECT_ONE " pass" },
 	{ { SELECT_ONE, "41a4040003f00002" }, "begin replay " SELECT_ONE " pass" },
+	/* a reset would close them */
+	{ { "0070000001", "01a4040003f00002" }, "begin lost" },
 	/* nothing selected: as after a reset */
 	{ { NULL }, "begin renew pass" },
 	{ { READ, "80ca9f7f00" }, "begin lost" },
@@ -294,6 +296,7 @@ static const struct {
 	    "00a4000c025019", "00a4000c02501a", "00a4000c02501b", "00a4000c02501c" },
 	  "begin lost" },
 	{ { SELECT_ONE, "0ca4000c025015" }, "begin lost" },
+	{ { SELECT_ONE, "00a4040009f00002" }, "begin lost" },
 	{ { SELECT_ONE, "10a4000c025015" }, "begin lost" },
 	{ { "00a4040029"
 	    "0101010101010101010101010101010101010101"
