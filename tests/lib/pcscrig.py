@@ -30,7 +30,8 @@ START_LIMIT = 20
 # A /run and a folder of drivers of its own, and a door to its network if it has
 # one. (vpcd can connect to a card too, but then closes others' descriptors.)
 ENTER = """
-mount -t tmpfs none /run && mkdir /run/pcscd && mount --bind "$1/run" /run/pcscd &&
+mount -t tmpfs -o strictatime none /run && mkdir /run/pcscd &&
+{ [ "$5" = times ] || mount --bind "$1/run" /run/pcscd; } &&
 mount --bind "$1/drivers" /usr/lib/pcsc/drivers || exit
 if [ "$2" = net ]; then python3 -c "$3" "$1/door" & fi
 exec pcscd --foreground --config "$1/conf" $4
@@ -78,10 +79,13 @@ class Rig:
     """A running pcscd. `devices` are names; each makes two readers, "NAME 00 00"
     and "NAME 00 01". `conf` is more text for
     reader.conf, for other drivers. With devices, pcscd has a network of its
-    own, so that nobody else's card gets in; UNIX sockets cross its border."""
+    own, so that nobody else's card gets in; UNIX sockets cross its border. With
+    `times` the socket is where each access leaves its time, as on a /run; it is
+    then another one after a restart."""
 
-    def __init__(self, devices=("Test Reader",), conf="", arguments=""):
+    def __init__(self, devices=("Test Reader",), conf="", arguments="", times=False):
         self.folder = Folder()
+        self.times = times
         self.arguments = arguments
         self.conf = conf
         self.process = self.door = self.log = None
@@ -120,6 +124,8 @@ class Rig:
 
     @property
     def socket(self):
+        if self.times:
+            return f"/proc/{self.process.pid}/root/run/pcscd/pcscd.comm"
         return self.folder / "run/pcscd.comm"
 
     @property
@@ -138,7 +144,7 @@ class Rig:
         user = [] if os.geteuid() == 0 else ["--map-root-user"]
         self.process = subprocess.Popen(
             ["unshare", "--mount", *net, *user, "sh", "-c", ENTER, "sh", self.folder.path,
-             "net" if net else "", DOOR, self.arguments],
+             "net" if net else "", DOOR, self.arguments, "times" if self.times else ""],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=environment())
         self.wait_for(self.socket)
         if net:
