@@ -14,6 +14,9 @@ MANDIR ?= $(PREFIX)/share/man
 # Where pcscd looks for serial drivers and for what reader.conf says.
 IFDDIR ?= $(shell $(PKG_CONFIG) --variable=usbdropdir libpcsclite)/serial
 READERCONFDIR ?= $(shell $(PKG_CONFIG) --variable=serialconfdir libpcsclite)
+# systemd's units of users, and an example of what they read.
+USERUNITDIR ?= $(PREFIX)/lib/systemd/user
+DOCDIR ?= $(PREFIX)/share/doc/vscard
 DESTDIR ?=
 
 # SAN=address,undefined builds with those sanitizers in a folder of its own.
@@ -86,9 +89,8 @@ TEST_LIBS := $(shell $(PKG_CONFIG) --libs $(TEST_PACKAGES) 2>/dev/null)
 endif
 
 ALL_CPPFLAGS := -I. -D_GNU_SOURCE -DVSCARD_RELEASE='"$(VERSION)"' $(CPPFLAGS)
-# All that is compiled may go into a module, and what is not said to be seen from
-# outside is not: so it costs programs nothing.
-ALL_CFLAGS := -std=gnu11 -fPIC -fvisibility=hidden $(WARNINGS) $(CFLAGS) $(SANFLAGS) $(subst -I/,-isystem /,$(PKG_CFLAGS))
+# A library may go into a module, so all is position independent.
+ALL_CFLAGS := -std=gnu11 -fPIC $(WARNINGS) $(CFLAGS) $(SANFLAGS) $(subst -I/,-isystem /,$(PKG_CFLAGS))
 # A program is linked with the libraries it uses, not with its neighbours'.
 ALL_LDFLAGS := $(SANFLAGS) -Wl,--as-needed $(LDFLAGS)
 
@@ -115,9 +117,10 @@ $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(call say,CC,$<)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-# The log domain of a library's messages is its name.
+# The log domain of a library's messages is its name. What it does not show on
+# purpose is not seen outside of a module, so position independence costs nothing.
 define library
-$(call objects,$($(1)_SOURCES)): ALL_CPPFLAGS += -DG_LOG_DOMAIN='"$(1)"'
+$(call objects,$($(1)_SOURCES)): ALL_CPPFLAGS += -DG_LOG_DOMAIN='"$(1)"' -fvisibility=hidden
 $(BUILD)/lib$(1).a: $(call objects,$($(1)_SOURCES))
 	$$(call say,AR,$$@)rm -f $$@ && $(AR) rcs $$@ $$^
 endef
@@ -131,22 +134,30 @@ $(foreach p,$(PROGRAMS),$(eval $(call program,$(p))))
 # A module is loaded by somebody else's program, and never unloaded: the threads
 # that GLib keeps would find their code gone.
 define module
-$(call objects,$($(1)_SOURCES)): ALL_CPPFLAGS += -DG_LOG_DOMAIN='"ccid"'
+$(call objects,$($(1)_SOURCES)): ALL_CPPFLAGS += -DG_LOG_DOMAIN='"ccid"' -fvisibility=hidden
 $(BUILD)/$(1).so: $(call objects,$($(1)_SOURCES)) $(ARCHIVES)
 	$$(call say,LD,$$@)$(CC) $(ALL_LDFLAGS) -shared -Wl,-z,nodelete -Wl,-soname,$(1).so \
 		-o $$@ $$^ $(PKG_LIBS)
 endef
 $(foreach m,$(MODULES),$(eval $(call module,$(m))))
 
+# vscclient.service as it is installed: for the file $(1).conf, described by $(2).
+unit = sed 's|@BINDIR@|$(BINDIR)|; s|@DOCDIR@|$(DOCDIR)|; s|@NAME@|$(1)|; s|@OF@|$(2)|' \
+	tools/vscclient.service
+
 install: all
 	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBEXECDIR)/vscard \
 		$(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man8 \
-		$(DESTDIR)$(IFDDIR) $(DESTDIR)$(READERCONFDIR)
+		$(DESTDIR)$(IFDDIR) $(DESTDIR)$(READERCONFDIR) \
+		$(DESTDIR)$(USERUNITDIR) $(DESTDIR)$(DOCDIR)
 	install -m 755 $(BUILD)/vscardd $(DESTDIR)$(SBINDIR)/vscardd
 	install -m 755 $(BUILD)/vscardd-spice $(DESTDIR)$(LIBEXECDIR)/vscard/vscardd-spice
 	install -m 755 $(BUILD)/vscclient $(DESTDIR)$(BINDIR)/vscclient
 	install -m 644 tools/vscclient.1 $(DESTDIR)$(MANDIR)/man1/
 	install -m 644 tools/vscardd.8 $(DESTDIR)$(MANDIR)/man8/
+	$(call unit,vscclient,) >$(DESTDIR)$(USERUNITDIR)/vscclient.service
+	$(call unit,%i,: %i) >$(DESTDIR)$(USERUNITDIR)/vscclient@.service
+	install -m 644 tools/vscclient.conf $(DESTDIR)$(DOCDIR)/
 	install -m 644 $(BUILD)/libifdvscard.so $(DESTDIR)$(IFDDIR)/
 	test -e $(DESTDIR)$(READERCONFDIR)/vscard || \
 		sed 's|@IFDDIR@|$(IFDDIR)|' ccid/vscard.reader.conf >$(DESTDIR)$(READERCONFDIR)/vscard
@@ -155,6 +166,8 @@ uninstall:
 	rm -f $(DESTDIR)$(SBINDIR)/vscardd $(DESTDIR)$(BINDIR)/vscclient \
 		$(DESTDIR)$(LIBEXECDIR)/vscard/vscardd-spice \
 		$(DESTDIR)$(MANDIR)/man1/vscclient.1 $(DESTDIR)$(MANDIR)/man8/vscardd.8 \
+		$(DESTDIR)$(USERUNITDIR)/vscclient.service \
+		$(DESTDIR)$(USERUNITDIR)/vscclient@.service $(DESTDIR)$(DOCDIR)/vscclient.conf \
 		$(DESTDIR)$(IFDDIR)/libifdvscard.so $(DESTDIR)$(READERCONFDIR)/vscard
 
 clean:

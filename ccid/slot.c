@@ -32,6 +32,7 @@ struct CcidSlot {
 
 	VscCard *card;
 	bool present, active, changed;
+	bool powered; /* the card was given power, or may yet have it, and no order to lose it */
 	VscToken last_token;
 	bool atr_known;
 	VscAtr atr;
@@ -39,7 +40,7 @@ struct CcidSlot {
 
 	VscToken pending; /* VSC_TOKEN_NONE: no command waits for the card */
 	uint8_t pending_type, pending_seq;
-	int64_t extension_at;
+	int64_t due; /* its time extension, or of IccPowerOn its end */
 
 	bool chaining;
 	VmcBuf chain;
@@ -177,7 +178,7 @@ static VscToken begin(CcidSlot *slot, const CcidMessage *command, int64_t now)
 	slot->pending = next_token(slot);
 	slot->pending_type = command->type;
 	slot->pending_seq = command->seq;
-	slot->extension_at = now + (power_on ? CCID_POWER_ON_EXTENSION_MS : CCID_TIME_EXTENSION_MS);
+	slot->due = now + (power_on ? CCID_POWER_ON_MS : CCID_TIME_EXTENSION_MS);
 	return slot->pending;
 }
 
@@ -297,6 +298,7 @@ static void set_present(CcidSlot *slot, bool present)
 {
 	g_debug("slot %u: card %s", slot->index, present ? "inserted" : "removed");
 	slot->present = present;
+	slot->powered = false;
 	slot->changed = true;
 	deactivate(slot);
 	if (!present)
@@ -349,6 +351,7 @@ static void power_on(CcidSlot *slot, const CcidMessage *command, int64_t now)
 	}
 	drop_chain(slot);
 	token = begin(slot, command, now);
+	slot->powered = true;
 	/* Of a card that has power already this is the warm reset (6.1.1). */
 	if (slot->active)
 		vsc_card_reset(slot->card, token);
@@ -356,13 +359,19 @@ static void power_on(CcidSlot *slot, const CcidMessage *command, int64_t now)
 		vsc_card_power_on(slot->card, token);
 }
 
+/* The slot gives the card no more power, however long that takes. */
+static void take_power(CcidSlot *slot)
+{
+	slot->powered = false;
+	vsc_card_power_off(slot->card, next_token(slot));
+}
+
 static void power_off(CcidSlot *slot, const CcidMessage *command, int64_t now)
 {
 	(void)now;
 	deactivate(slot);
-	/* The slot gives the card no more power, however long that takes. */
 	if (slot->present)
-		vsc_card_power_off(slot->card, next_token(slot));
+		take_power(slot);
 	answer_ok(slot, command->type, command->seq);
 }
 
@@ -581,16 +590,30 @@ void ccid_slot_command(CcidSlot *slot, const CcidMessage *message, int64_t now)
 
 int64_t ccid_slot_deadline(const CcidSlot *slot)
 {
-	return slot->pending != VSC_TOKEN_NONE ? slot->extension_at : -1;
+	return slot->pending != VSC_TOKEN_NONE ? slot->due : -1;
+}
+
+/* No ATR came in time. What the card has of power is not known: it has none for
+ * the host, and gets it anew by the next IccPowerOn. */
+static void end_power_on(CcidSlot *slot)
+{
+	g_debug("slot %u: no ATR for %d s", slot->index, CCID_POWER_ON_MS / 1000);
+	cancel_request(slot);
+	slot->active = false;
+	fail_pending(slot, CCID_ERROR_MUTE);
 }
 
 void ccid_slot_tick(CcidSlot *slot, int64_t now)
 {
 	uint8_t status = (uint8_t)(ccid_slot_status(slot) | CCID_COMMAND_TIME_EXTENSION);
 
-	if (slot->pending == VSC_TOKEN_NONE || now < slot->extension_at)
+	if (slot->pending == VSC_TOKEN_NONE || now < slot->due)
 		return;
-	slot->extension_at = now + CCID_TIME_EXTENSION_MS;
+	if (slot->pending_type == CCID_ICC_POWER_ON) {
+		end_power_on(slot);
+		return;
+	}
+	slot->due = now + CCID_TIME_EXTENSION_MS;
 	g_debug("slot %u: %s %u takes its time", slot->index, ccid_message_name(slot->pending_type),
 		slot->pending_seq);
 	answer_status(slot, slot->pending_type, slot->pending_seq, status,
@@ -604,8 +627,9 @@ void ccid_slot_reset(CcidSlot *slot)
 	cancel_request(slot);
 	slot->pending = VSC_TOKEN_NONE;
 	slot->abort = ABORT_NONE;
-	if (slot->card && slot->present && slot->active)
-		vsc_card_power_off(slot->card, next_token(slot));
+	/* A power on that was cancelled, or aborted, may have come to pass. */
+	if (slot->card && slot->present && slot->powered)
+		take_power(slot);
 	deactivate(slot);
 	slot->changed = slot->present;
 }

@@ -20,6 +20,16 @@ const UsbDeviceInfo *usb_device_info(UsbDevice *device)
 	return device->class->info(device);
 }
 
+const UsbEndpoint *usb_device_endpoint(UsbDevice *device, uint8_t address)
+{
+	const UsbDeviceInfo *info = usb_device_info(device);
+
+	for (size_t i = 0; i < info->n_endpoints; i++)
+		if (info->endpoints[i].address == address)
+			return &info->endpoints[i];
+	return NULL;
+}
+
 void usb_device_control(UsbDevice *device, uint64_t id, const UsbSetup *setup, VmcSpan data)
 {
 	device->class->control(device, id, setup, data);

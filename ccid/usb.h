@@ -105,6 +105,10 @@ bool usb_device_attach(UsbDevice *device, const UsbDeviceEvents *events, void *u
 /* Owned by the device, valid and constant until `changed`. */
 const UsbDeviceInfo *usb_device_info(UsbDevice *device);
 
+/* Its endpoint at `address` (bit 7: in), beside endpoint 0; NULL if it has none.
+ * Owned by the device as its info is. */
+const UsbEndpoint *usb_device_endpoint(UsbDevice *device, uint8_t address);
+
 /* A control transfer on endpoint 0; `data` is the OUT data stage (its length
  * must be setup->length) or empty. Completes with at most setup->length bytes. */
 void usb_device_control(UsbDevice *device, uint64_t id, const UsbSetup *setup, VmcSpan data);

@@ -195,16 +195,6 @@ static void submit_control(UsbipImport *import, const UsbipCommand *command)
 	usb_device_control(import->device, submit->id, setup, command->data);
 }
 
-static const UsbEndpoint *find_endpoint(UsbipImport *import, uint8_t address)
-{
-	const UsbDeviceInfo *info = usb_device_info(import->device);
-
-	for (size_t i = 0; i < info->n_endpoints; i++)
-		if (info->endpoints[i].address == address)
-			return &info->endpoints[i];
-	return NULL;
-}
-
 static void submit_out(UsbipImport *import, const UsbipCommand *command,
 		       const UsbEndpoint *endpoint)
 {
@@ -223,7 +213,7 @@ static void submit_out(UsbipImport *import, const UsbipCommand *command,
 static bool submit(UsbipImport *import, const UsbipCommand *command, const char **because)
 {
 	uint8_t address = (uint8_t)(command->endpoint | (command->in ? 0x80u : 0));
-	const UsbEndpoint *endpoint = find_endpoint(import, address);
+	const UsbEndpoint *endpoint = usb_device_endpoint(import->device, address);
 
 	if (find_seqnum(import, command->seqnum) != NULL) {
 		*because = "it used the number of a transfer that is pending";

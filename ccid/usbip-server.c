@@ -9,7 +9,6 @@
 
 #include "ccid/usbip-server.h"
 
-#include <gio/gio.h>
 #include <string.h>
 
 #include "ccid/usbip-import.h"
@@ -391,8 +390,9 @@ static void on_closed(void *user, const GError *reason)
 		server->own = NULL;
 	pass_on(connection);
 	g_queue_push_tail(&server->over, connection);
+	/* Before a client that keeps the loop busy: the number is limited. */
 	if (server->reaper == 0)
-		server->reaper = g_idle_add(on_reap, server);
+		server->reaper = g_idle_add_full(G_PRIORITY_DEFAULT, on_reap, server, NULL);
 }
 
 static gboolean on_silence(void *user)
@@ -535,8 +535,7 @@ CcidUsbipServer *ccid_usbip_server_new(VmcChardev *chardev, GError **error)
 	}
 	if (vmc_chardev_set_user(chardev, &server_events, server))
 		return server;
-	g_set_error(error, G_IO_ERROR, G_IO_ERROR_BUSY, "char device \"%s\" has a user already",
-		    vmc_chardev_id(chardev));
+	vmc_chardev_set_in_use_error(chardev, error);
 	g_free(server);
 	return NULL;
 }

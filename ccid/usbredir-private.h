@@ -124,9 +124,6 @@ void usbredir_stop_receiving(CcidUsbredir *usbredir, uint8_t endpoint);
 /* Output is low again: goes on polling. */
 void usbredir_receive_again(CcidUsbredir *usbredir);
 
-/* The device's endpoint at `address`, NULL if it has none. */
-const UsbEndpoint *usbredir_endpoint(CcidUsbredir *usbredir, uint8_t address);
-
 /* Gives the parser's queue to the char device. */
 void usbredir_flush(CcidUsbredir *usbredir);
 

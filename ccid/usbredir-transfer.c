@@ -31,16 +31,6 @@ void usbredir_flush(CcidUsbredir *usbredir)
 		usbredirparser_do_write(usbredir->parser);
 }
 
-const UsbEndpoint *usbredir_endpoint(CcidUsbredir *usbredir, uint8_t address)
-{
-	const UsbDeviceInfo *info = usb_device_info(usbredir->device);
-
-	for (size_t i = 0; i < info->n_endpoints; i++)
-		if (info->endpoints[i].address == address)
-			return &info->endpoints[i];
-	return NULL;
-}
-
 /* ---- What is pending ---- */
 
 static bool is_data_packet(UsbredirKind kind)
@@ -129,7 +119,7 @@ void usbredir_receive(CcidUsbredir *usbredir, uint8_t endpoint)
 	if (*receiving)
 		return;
 	*receiving = true;
-	poll_interrupt(usbredir, usbredir_endpoint(usbredir, endpoint));
+	poll_interrupt(usbredir, usb_device_endpoint(usbredir->device, endpoint));
 }
 
 void usbredir_stop_receiving(CcidUsbredir *usbredir, uint8_t endpoint)
@@ -168,7 +158,7 @@ static void interrupt_received(CcidUsbredir *usbredir, UsbredirTransfer *transfe
 		transfer->peer_id = usbredir->interrupt_id++;
 		transfer->kind = USBREDIR_INTERRUPT_OUT; /* the same packet either way */
 		usbredir_answer(usbredir, transfer, usb_redir_success, data, data.len);
-		poll_interrupt(usbredir, usbredir_endpoint(usbredir, endpoint));
+		poll_interrupt(usbredir, usb_device_endpoint(usbredir->device, endpoint));
 		return;
 	}
 	*receiving = false;

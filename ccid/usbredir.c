@@ -203,7 +203,7 @@ static void on_start_interrupt(void *priv, uint64_t id,
 			       struct usb_redir_start_interrupt_receiving_header *header)
 {
 	CcidUsbredir *usbredir = priv;
-	const UsbEndpoint *endpoint = usbredir_endpoint(usbredir, header->endpoint);
+	const UsbEndpoint *endpoint = usb_device_endpoint(usbredir->device, header->endpoint);
 	bool right =
 		endpoint && endpoint->type == USB_ENDPOINT_INTERRUPT && (header->endpoint & 0x80u);
 
@@ -358,7 +358,7 @@ static size_t bulk_length(CcidUsbredir *usbredir, const struct usb_redir_bulk_pa
  * status, success for nothing. */
 static uint8_t refusal(CcidUsbredir *usbredir, uint8_t address, UsbEndpointType type)
 {
-	const UsbEndpoint *endpoint = usbredir_endpoint(usbredir, address);
+	const UsbEndpoint *endpoint = usb_device_endpoint(usbredir->device, address);
 
 	if (!endpoint || endpoint->type != type)
 		return usb_redir_inval;
@@ -724,8 +724,7 @@ CcidUsbredir *ccid_usbredir_new(VmcChardev *chardev, UsbDevice *device, GError *
 	}
 	if (!vmc_chardev_set_user(chardev, &chardev_events, usbredir)) {
 		usb_device_attach(device, NULL, NULL);
-		g_set_error(error, G_IO_ERROR, G_IO_ERROR_BUSY,
-			    "char device \"%s\" has a user already", vmc_chardev_id(chardev));
+		vmc_chardev_set_in_use_error(chardev, error);
 		g_free(usbredir);
 		return NULL;
 	}

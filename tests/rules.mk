@@ -8,7 +8,7 @@ TEST_PACKAGES := cmocka libpcsclite
 # downloaded packages.
 TEST_TOOLS := python3 qemu-system-x86_64 openssl certutil mandoc strace \
 	spicy remote-viewer spice-vdagentd Xvfb xdotool xclip saslpasswd2 \
-	pcscd vicc pcsc_scan opensc-tool unshare
+	pcscd vicc pcsc_scan opensc-tool unshare setpriv ip systemd-analyze
 FUZZ_TOOLS := clang
 DEB_OF_python3 := python3
 DEB_OF_qemu-system-x86_64 := qemu-system-x86
@@ -28,6 +28,9 @@ DEB_OF_vicc := vsmartcard-vpicc
 DEB_OF_pcsc_scan := pcsc-tools
 DEB_OF_opensc-tool := opensc
 DEB_OF_unshare := util-linux
+DEB_OF_setpriv := util-linux
+DEB_OF_ip := iproute2
+DEB_OF_systemd-analyze := systemd
 DEB_OF_clang := clang
 TEST_DEBS := $(sort $(foreach t,$(TEST_TOOLS) $(FUZZ_TOOLS),$(DEB_OF_$(t))) libclang-rt-14-dev \
 	python3-gi gir1.2-spiceclientglib-2.0 libsasl2-modules vsmartcard-vpcd python3-pyscard \
@@ -66,7 +69,7 @@ $(FUZZ_PROGRAMS): %: %.o $(fuzz_main) $(BUILD)/libtest.a $(ARCHIVES)
 
 # The option tests reach into a program's own files.
 $(BUILD)/tests/peer/relay-viewer: $(BUILD)/tools/vscclient-viewer.o
-$(BUILD)/tests/unit/test-vscclient-options: $(BUILD)/tools/vscclient-options.o
+$(BUILD)/tests/unit/test-vscclient-options: $(BUILD)/tools/vscclient-options.o $(BUILD)/tools/vscclient-exit.o
 
 .PHONY: test-programs fuzz-programs
 test-programs: all $(TEST_PROGRAMS) $(FUZZ_PROGRAMS)

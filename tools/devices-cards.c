@@ -148,13 +148,13 @@ static Conversation *conversation_of(Machine *machine, Device *device, unsigned 
 		conversation = conversation_new(chardev, places, error);
 	} else {
 		conversation = ((PassthruState *)sibling->state)->conversation;
-		if (!vsc_host_link_grow(conversation->link, places, error)) {
-			g_prefix_error(error, "%s: ", vmc_opts_text(device->opts));
-			return NULL;
-		}
+		if (!vsc_host_link_grow(conversation->link, places, error))
+			conversation = NULL;
 	}
 	if (conversation != NULL)
 		conversation->users++;
+	else
+		g_prefix_error(error, "%s: ", vmc_opts_text(device->opts));
 	return conversation;
 }
 

@@ -62,12 +62,16 @@ static unsigned ifd_slots(const Device *device)
 static bool ifd_create(Machine *machine, Device *device, GError **error)
 {
 	VmcChardev *chardev = device_chardev(machine, device, error);
-	VscClientLink *link =
-		chardev != NULL ? vsc_client_link_new(chardev, NULL, NULL, error) : NULL;
+	VscClientLink *link;
 	IfdState *state;
 
-	if (link == NULL)
+	if (chardev == NULL)
 		return false;
+	link = vsc_client_link_new(chardev, NULL, NULL, error);
+	if (link == NULL) {
+		g_prefix_error(error, "%s: ", vmc_opts_text(device->opts));
+		return false;
+	}
 	state = g_new0(IfdState, 1);
 	state->link = link;
 	state->slots = (unsigned)vmc_opts_number(device->opts, "slots", 1);

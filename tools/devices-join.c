@@ -161,8 +161,12 @@ static char *port_path(const Device *device, const char *name, GError **error)
 	const char *path = vmc_opts_get(device->opts, "path");
 	g_autofree char *dir = NULL;
 
-	if (path != NULL)
-		return g_strdup(path);
+	if (path != NULL) {
+		if (machine_make_place(path, error))
+			return g_strdup(path);
+		g_prefix_error(error, "%s: ", vmc_opts_text(device->opts));
+		return NULL;
+	}
 	dir = machine_runtime_dir(error);
 	if (dir == NULL) {
 		g_prefix_error(error, "%s: path=PATH; ", vmc_opts_text(device->opts));

@@ -74,6 +74,8 @@ static bool usbredir_attach(Device *device, UsbDevice *usb, GError **error)
 	UsbredirState *state = device->state;
 
 	state->usbredir = ccid_usbredir_new(state->chardev, usb, error);
+	if (state->usbredir == NULL)
+		g_prefix_error(error, "%s: ", vmc_opts_text(device->opts));
 	return state->usbredir != NULL;
 }
 

@@ -320,10 +320,14 @@ static bool has_rank(Machine *machine, DeviceRank rank)
 	return false;
 }
 
+static char *runtime_dir(void)
+{
+	return g_build_filename(getuid() == 0 ? "/run" : g_get_user_runtime_dir(), "vscard", NULL);
+}
+
 char *machine_runtime_dir(GError **error)
 {
-	const char *base = getuid() == 0 ? "/run" : g_get_user_runtime_dir();
-	g_autofree char *dir = g_build_filename(base, "vscard", NULL);
+	g_autofree char *dir = runtime_dir();
 
 	if (g_mkdir_with_parents(dir, 0700) < 0) {
 		g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED,
@@ -332,6 +336,18 @@ char *machine_runtime_dir(GError **error)
 		return NULL;
 	}
 	return g_steal_pointer(&dir);
+}
+
+bool machine_make_place(const char *path, GError **error)
+{
+	g_autofree char *dir = runtime_dir();
+	g_autofree char *parent = g_path_get_dirname(path);
+	g_autofree char *made = NULL;
+
+	if (strcmp(parent, dir) != 0)
+		return true;
+	made = machine_runtime_dir(error);
+	return made != NULL;
 }
 
 /* Where -usb listens. */
@@ -391,10 +407,22 @@ static bool start_spice(Machine *machine, GError **error)
 	return machine->spice != NULL;
 }
 
+/* The one that `opts` describe; NULL with `error`. */
+static VmcChardev *make_chardev(VmcOpts *opts, GError **error)
+{
+	const char *path = vmc_opts_get(opts, "path");
+
+	if (path != NULL && vmc_opts_has(opts, "server") && !machine_make_place(path, error)) {
+		g_prefix_error(error, "%s: ", vmc_opts_text(opts));
+		return NULL;
+	}
+	return vmc_chardev_new(opts, error);
+}
+
 static bool start_chardevs(Machine *machine, GError **error)
 {
 	for (guint i = 0; i < machine->chardev_opts->len; i++) {
-		VmcChardev *chardev = vmc_chardev_new(machine->chardev_opts->pdata[i], error);
+		VmcChardev *chardev = make_chardev(machine->chardev_opts->pdata[i], error);
 
 		if (chardev == NULL)
 			return false;

@@ -149,6 +149,10 @@ Device *machine_sibling(Machine *machine, const Device *device, const char *key)
  * /run/vscard, for others below their XDG_RUNTIME_DIR. NULL with `error`. */
 char *machine_runtime_dir(GError **error);
 
+/* Makes that folder if `path`, where a socket shall be, is in it: after a boot it
+ * is gone. False with `error`. */
+bool machine_make_place(const char *path, GError **error);
+
 /*
  * The device of `rank` whose bus the key `bus` of `opts` names ("ID.0"), or
  * without the key the first for which `has_room` answers true. NULL with

@@ -17,6 +17,7 @@ typedef struct LenderClass {
 	unsigned max;
 	bool (*add)(ClientLender *lender, VscCard *card);
 	void (*remove)(ClientLender *lender, VscCard *card);
+	bool (*host)(const ClientLender *lender, VscClientHost *host); /* NULL: none */
 	void (*free)(ClientLender *lender);
 } LenderClass;
 
@@ -33,6 +34,11 @@ void client_lender_free(ClientLender *lender)
 unsigned client_lender_max(const ClientLender *lender)
 {
 	return lender->class->max;
+}
+
+bool client_lender_host(const ClientLender *lender, VscClientHost *host)
+{
+	return lender->class->host != NULL && lender->class->host(lender, host);
 }
 
 bool client_lender_add(ClientLender *lender, VscCard *card)
@@ -62,6 +68,12 @@ static void vscard_remove(ClientLender *lender, VscCard *card)
 	vsc_client_link_remove(((VscardLender *)lender)->link, card);
 }
 
+static bool vscard_host(const ClientLender *lender, VscClientHost *host)
+{
+	*host = vsc_client_link_host(((const VscardLender *)lender)->link);
+	return true;
+}
+
 static void vscard_free(ClientLender *lender)
 {
 	VscardLender *vscard = (VscardLender *)lender;
@@ -74,6 +86,7 @@ static const LenderClass vscard_class = {
 	.max = VSC_CLIENT_READERS_MAX,
 	.add = vscard_add,
 	.remove = vscard_remove,
+	.host = vscard_host,
 	.free = vscard_free,
 };
 

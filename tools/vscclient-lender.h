@@ -27,6 +27,10 @@ ClientLender *client_lender_new_usb(VmcChardev *chardev, const ClientLenderEvent
 void client_lender_free(ClientLender *lender);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ClientLender, client_lender_free)
 
+/* The host of the VSCard protocol that it is up with; false: it is not of that
+ * kind. */
+bool client_lender_host(const ClientLender *lender, VscClientHost *host);
+
 /* How many readers it can lend at a time. */
 unsigned client_lender_max(const ClientLender *lender);
 

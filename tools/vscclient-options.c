@@ -36,7 +36,7 @@ typedef struct Given {
 	bool passthru;
 	bool pcsc;
 	bool hold;
-	bool list;
+	bool list, check;
 	GPtrArray *certs;
 	GPtrArray *readers;
 	GPtrArray *exclude;
@@ -193,6 +193,15 @@ static bool take_list(Given *given, const char *argument, GError **error)
 	return true;
 }
 
+static bool take_check(Given *given, const char *argument, GError **error)
+{
+	if (argument != NULL && strcmp(argument, "all") != 0)
+		return bad(error, "bad value '%s' for --check: all, or nothing", argument);
+	given->check = true;
+	given->options->check_all = argument != NULL;
+	return true;
+}
+
 static bool take_reconnect(Given *given, const char *argument, GError **error)
 {
 	guint64 seconds = RECONNECT_SECONDS;
@@ -261,6 +270,10 @@ static const Option table[] = {
 	  take_exclude },
 	{ 0, "list", NULL, "say which PC/SC readers there are, with their cards, and exit",
 	  take_list },
+	{ 0, "check", "[all]",
+	  "say step by step whether the card is seen on the other side, and why not, and exit; "
+	  "with all,\n        SPICE: open its channels too, which throws out who has them",
+	  take_check },
 	{ 0, "share", "MODE",
 	  "PC/SC: shared with programs of this machine, turn by turn, or exclusive (shared)",
 	  take_share },
@@ -447,6 +460,8 @@ static bool make_viewer(Given *given, GError **error)
 
 	if (given->viewer == NULL)
 		return true;
+	if (given->check)
+		return bad(error, "--check goes without --viewer: it looks at the server itself");
 	if (given->options->reconnect > 0)
 		return bad(error, "--reconnect does not go with --viewer: it is the viewer that "
 				  "connects");
@@ -659,6 +674,8 @@ static bool read_all(Given *given, int argc, char **argv, GError **error)
 	}
 	if (given->list)
 		return make_list(given, argc - optind, argv + optind, error);
+	if (given->check)
+		given->options->action = CLIENT_CHECK;
 	return take_address(given->options, argc - optind, argv + optind, error) &&
 	       make_pcsc(given, error) && make_cards(given, error) &&
 	       make_spice(given, argv[optind], error);
@@ -760,10 +777,10 @@ char *client_options_help(void)
 		"The password of a SPICE server is the first line of --password-file, or else in\n"
 		"the environment variable " CLIENT_PASSWORD_VARIABLE
 		", in the .vv file, or asked for\n"
-		"on the terminal if the server wants one.\n"
-		"\nExit status: 0 told to end, 1 bad options, 2 host not reached, 3 host refused the\n"
-		"reader, 4 card or database error, or no pcscd, 5 connection lost and no --reconnect, 6 password\n"
-		"or user not accepted, 7 the server's certificate is not trusted.\n"
+		"on the terminal if the server wants one.\n");
+	client_exit_append_help(text);
+	g_string_append(
+		text,
 		"\nExamples: a card with three certificates for vscardd or QEMU on port 2001\n"
 		"  vscclient --nssdb ~/.pki/nssdb --cert id --cert signing --cert encryption \\\n"
 		"            tcp://192.0.2.1:2001\n"

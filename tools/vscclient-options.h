@@ -11,6 +11,7 @@
 #include <glib.h>
 #include <stdbool.h>
 
+#include "tools/vscclient-exit.h"
 #include "vmc/opts.h"
 #include "vmc/spice-address.h"
 #include "vmc/spice-session.h"
@@ -19,21 +20,10 @@
 #define CLIENT_OPTIONS_ERROR (client_options_error_quark())
 GQuark client_options_error_quark(void);
 
-/* What vscclient ends with; --help and the manual page list them. */
-typedef enum ClientExit {
-	CLIENT_EXIT_DONE = 0,
-	CLIENT_EXIT_OPTIONS = 1,
-	CLIENT_EXIT_UNREACHED = 2,
-	CLIENT_EXIT_REFUSED = 3,
-	CLIENT_EXIT_CARD = 4,
-	CLIENT_EXIT_LOST = 5,
-	CLIENT_EXIT_PASSWORD = 6,
-	CLIENT_EXIT_UNTRUSTED = 7,
-} ClientExit;
-
 typedef enum ClientAction {
 	CLIENT_RUN,
-	CLIENT_LIST, /* the PC/SC readers */
+	CLIENT_LIST,  /* the PC/SC readers */
+	CLIENT_CHECK, /* why no card is seen on the other side */
 	CLIENT_SHOW_HELP,
 	CLIENT_SHOW_VERSION,
 } ClientAction;
@@ -55,14 +45,16 @@ typedef struct ClientOptions {
 	char **viewer;       /* the program beside which it runs, and its words; NULL: none */
 	bool as_usb;         /* lend a USB reader, not VSCard cards */
 	unsigned reconnect;  /* seconds to the first new attempt; 0: never */
+	bool check_all;      /* CLIENT_CHECK: a SPICE session, too, which throws others out */
 	int trace;           /* a level of vsc_link_set_trace() */
 } ClientOptions;
 
 /*
  * Reads the command line, and the .vv file that it names. False with `error`
  * (CLIENT_OPTIONS_ERROR, VMC_SPICE_ADDRESS_ERROR, or VSC_CACARD_ERROR for names
- * that cannot stand in an option string); clear `options` either way. With an action other than CLIENT_RUN and
- * CLIENT_LIST nothing else is set, with CLIENT_LIST only what is of PC/SC. `argv` is reordered.
+ * that cannot stand in an option string); clear `options` either way. CLIENT_CHECK
+ * sets what CLIENT_RUN does, CLIENT_LIST only what is of PC/SC, others nothing.
+ * `argv` is reordered.
  */
 bool client_options_read(ClientOptions *options, int argc, char **argv, GError **error);
 void client_options_clear(ClientOptions *options);

@@ -146,21 +146,27 @@ static bool matches(char **globs, const char *name)
 	return false;
 }
 
+ClientChoice client_source_choose(const ClientOptions *options, const char *name)
+{
+	if (matches(options->pcsc_exclude, name))
+		return CLIENT_CHOICE_EXCLUDED;
+	if (options->pcsc_readers != NULL)
+		return matches(options->pcsc_readers, name) ? CLIENT_CHOICE_LENT :
+							      CLIENT_CHOICE_OTHER;
+	if (g_ascii_strncasecmp(name, OUR_OWN, strlen(OUR_OWN)) == 0)
+		return CLIENT_CHOICE_OURS;
+	return CLIENT_CHOICE_LENT;
+}
+
 static bool wanted(void *user, const char *name)
 {
-	const ClientOptions *options = ((PcscSource *)user)->options;
+	ClientChoice choice = client_source_choose(((PcscSource *)user)->options, name);
 
-	if (matches(options->pcsc_exclude, name)) {
+	if (choice == CLIENT_CHOICE_EXCLUDED)
 		say("reader '%s' is excluded", name);
-		return false;
-	}
-	if (options->pcsc_readers != NULL)
-		return matches(options->pcsc_readers, name);
-	if (g_ascii_strncasecmp(name, OUR_OWN, strlen(OUR_OWN)) == 0) {
+	if (choice == CLIENT_CHOICE_OURS)
 		say("reader '%s' is one that vscard makes, and is not lent; --reader would", name);
-		return false;
-	}
-	return true;
+	return choice == CLIENT_CHOICE_LENT;
 }
 
 static void on_service(void *user, bool running)

@@ -12,6 +12,17 @@
 
 typedef struct ClientSource ClientSource;
 
+/* What becomes of a PC/SC reader. */
+typedef enum ClientChoice {
+	CLIENT_CHOICE_LENT,
+	CLIENT_CHOICE_EXCLUDED,
+	CLIENT_CHOICE_OTHER, /* others are named */
+	CLIENT_CHOICE_OURS,  /* one that vscard itself makes */
+} ClientChoice;
+
+/* What `options` choose for the reader called `name`. */
+ClientChoice client_source_choose(const ClientOptions *options, const char *name);
+
 /* What a source tells, from the main loop. */
 typedef struct ClientSourceEvents {
 	void (*reader_added)(void *user, VscCard *card);   /* owned by the source */

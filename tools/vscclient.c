@@ -16,11 +16,13 @@
 #include <unistd.h>
 
 #include "tools/vscclient-cards.h"
+#include "tools/vscclient-check.h"
 #include "tools/vscclient-commands.h"
 #include "tools/vscclient-list.h"
 #include "tools/vscclient-options.h"
 #include "tools/vscclient-password.h"
 #include "tools/vscclient-say.h"
+#include "tools/vscclient-service.h"
 #include "tools/vscclient-spice.h"
 #include "vscard/cacard.h"
 
@@ -81,6 +83,7 @@ static void end(Client *client, ClientExit status)
 		return;
 	}
 	client->ending = true;
+	client_service_stopping();
 	stop_timer(&client->answer_timer);
 	client_cards_lend(client->cards, NULL);
 	vmc_chardev_disconnect(client->chardev, true, "vscclient ends");
@@ -143,6 +146,7 @@ static void on_up(void *user)
 	stop_timer(&client->answer_timer);
 	client->answer_timer = g_timeout_add_seconds(ANSWER_SECONDS, on_not_taken, client);
 	say("connected to %s", describe(client));
+	client_service_status("connected to %s", describe(client));
 }
 
 static bool has_viewer(const Client *client)
@@ -397,8 +401,10 @@ static ClientExit run(Client *client)
 {
 	client->loop = g_main_loop_new(NULL, FALSE);
 	client_commands_set_trace(client->options.trace);
-	if (start(client))
+	if (start(client)) {
+		client_service_ready();
 		serve(client);
+	}
 	finish(client);
 	return client->exit;
 }
@@ -471,6 +477,10 @@ int main(int argc, char **argv)
 		return CLIENT_EXIT_DONE;
 	case CLIENT_LIST:
 		return (int)client_list(&client.options);
+	case CLIENT_CHECK:
+		client.exit = client_check(&client.options);
+		client_options_clear(&client.options);
+		return (int)client.exit;
 	case CLIENT_RUN:
 		break;
 	}

@@ -522,6 +522,13 @@ bool vmc_chardev_set_user(VmcChardev *chardev, const VmcChardevEvents *events, v
 	return true;
 }
 
+void vmc_chardev_set_in_use_error(const VmcChardev *chardev, GError **error)
+{
+	g_set_error(error, VMC_CHARDEV_ERROR, VMC_CHARDEV_ERROR_USER,
+		    "chardev '%s' is in use already; give this one a chardev of its own",
+		    chardev->id);
+}
+
 /* ---- The user's calls ---- */
 
 bool vmc_chardev_is_open(const VmcChardev *chardev)

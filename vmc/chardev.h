@@ -23,7 +23,7 @@ typedef enum VmcChardevError {
 	VMC_CHARDEV_ERROR_OPEN,   /* cannot listen or connect: port taken, no such path */
 	VMC_CHARDEV_ERROR_HANGUP, /* the other side closed in order */
 	VMC_CHARDEV_ERROR_IO,     /* the stream broke */
-	VMC_CHARDEV_ERROR_USER,   /* vmc_chardev_disconnect() */
+	VMC_CHARDEV_ERROR_USER,   /* vmc_chardev_disconnect(); another has it */
 } VmcChardevError;
 
 typedef struct VmcChardev VmcChardev;
@@ -119,6 +119,9 @@ const char *vmc_chardev_describe(const VmcChardev *chardev);
  * False if another user has it.
  */
 bool vmc_chardev_set_user(VmcChardev *chardev, const VmcChardevEvents *events, void *user);
+
+/* Sets `error` (VMC_CHARDEV_ERROR_USER): `chardev` has a user, and what to do. */
+void vmc_chardev_set_in_use_error(const VmcChardev *chardev, GError **error);
 
 /* True from just before `opened` to the end of the conversation, which may be
  * a little before `closed`. Without a user: true if the other side is there. */

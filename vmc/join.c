@@ -158,9 +158,7 @@ static bool start(Side *side, VmcChardev *chardev, Side *other, GError **error)
 {
 	side->other = other;
 	if (!vmc_chardev_set_user(chardev, side->offered ? &offered_events : &with_events, side)) {
-		g_set_error(error, VMC_CHARDEV_ERROR, VMC_CHARDEV_ERROR_USER,
-			    "chardev '%s' is in use already; give this one a chardev of its own",
-			    vmc_chardev_id(chardev));
+		vmc_chardev_set_in_use_error(chardev, error);
 		return false;
 	}
 	side->chardev = chardev;

@@ -197,6 +197,17 @@ static bool listen_tcp(VmcListener *listener, const VmcSocketConfig *config, con
 
 /* ---- UNIX ---- */
 
+static const char *unix_advice(int code)
+{
+	if (code == EADDRINUSE)
+		return " (somebody listens there)";
+	if (code == ENOENT)
+		return " (its folder is not there; make it, or give another path)";
+	if (code == EACCES)
+		return " (this user may not write to its folder)";
+	return "";
+}
+
 /* Whether the socket at `address` is left over from a process that is gone.
  * Only a refusal says so: somebody busy or forbidden is somebody. */
 static bool is_stale(GSocketAddress *address)
@@ -251,8 +262,7 @@ static bool listen_unix(VmcListener *listener, const VmcSocketConfig *config, co
 
 		vmc_chardev_set_open_error(opts, error, "cannot listen on %s%s: %s%s",
 					   config->abstract ? "@" : "", config->path,
-					   g_strerror(code),
-					   code == EADDRINUSE ? " (somebody listens there)" : "");
+					   g_strerror(code), unix_advice(code));
 		return false;
 	}
 	g_ptr_array_add(listener->sockets, sock);

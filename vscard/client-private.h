@@ -41,6 +41,7 @@ typedef struct ClientReader {
 	bool untold;    /* the description changed since ReaderAdd, and is still to be told */
 	uint32_t id;    /* TAKEN */
 	size_t atr_len; /* 0: no card */
+	bool atr_refused;
 	uint8_t atr[VSC_ATR_MAX];
 	VscToken token; /* what the card works on; NONE: it is idle */
 

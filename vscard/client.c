@@ -217,8 +217,9 @@ static void announce_next(VscClient *client)
 
 static void announce_card(VscClient *client, uint32_t slot)
 {
-	const ClientReader *reader = &client->readers[slot];
+	ClientReader *reader = &client->readers[slot];
 
+	reader->atr_refused = false;
 	if (reader->state == READER_TAKEN && reader->atr_len > 0)
 		send_op(client, VSC_TYPE_ATR, slot, vmc_span(reader->atr, reader->atr_len));
 }
@@ -377,8 +378,10 @@ static void on_init(VscClient *client, const VscMessage *message)
 	if (version != VSC_VERSION)
 		client_note(client, "the host has protocol version 0x%x, we have 0x%x", version,
 			    VSC_VERSION);
-	client_push(client, &(VscClientAction){ .kind = VSC_CLIENT_READY, .caps = caps },
-		    vmc_span(NULL, 0));
+	client_push(
+		client,
+		&(VscClientAction){ .kind = VSC_CLIENT_READY, .caps = caps, .version = version },
+		vmc_span(NULL, 0));
 	if (caps == 0) {
 		client_send(client, VSC_TYPE_READER_REMOVE, 0, vmc_span(NULL, 0));
 		add_op(client, VSC_TYPE_READER_REMOVE, 0, SLOT_NOBODY);
@@ -446,6 +449,8 @@ static void on_error(VscClient *client, const VscMessage *message)
 		drop_op(client, 0);
 	} while (op.type != VSC_TYPE_READER_ADD && op.id != id);
 
+	if (op.type == VSC_TYPE_ATR && op.slot != SLOT_NOBODY)
+		client->readers[op.slot].atr_refused = code != VSC_ERROR_SUCCESS;
 	if (op.type == VSC_TYPE_READER_ADD)
 		on_reader_answer(client, op.slot, id, code);
 	else if (code != VSC_ERROR_SUCCESS)
@@ -654,6 +659,17 @@ void vsc_client_card_inserted(VscClient *client, uint32_t slot, VmcSpan atr)
 	memcpy(reader->atr, atr.data, atr.len);
 	reader->atr_len = atr.len;
 	announce_card(client, slot);
+}
+
+bool vsc_client_is_card_known(const VscClient *client, uint32_t slot)
+{
+	const ClientReader *reader;
+
+	g_return_val_if_fail(client != NULL && slot < VSC_CLIENT_READERS_MAX, false);
+	reader = &client->readers[slot];
+
+	return reader->state == READER_TAKEN && reader->atr_len > 0 && !reader->atr_refused &&
+	       !client_has_op(client, VSC_TYPE_ATR, reader->id);
 }
 
 void vsc_client_card_removed(VscClient *client, uint32_t slot)

@@ -43,6 +43,7 @@ typedef struct VscClientAction {
 	uint32_t reader_id; /* SEND */
 	uint32_t type;      /* SEND: a VscType */
 	uint32_t caps;      /* READY */
+	uint32_t version;   /* READY: of the host's Init; 0: there was none */
 	VscErrorCode code;  /* READER_REFUSED */
 	VscToken token;     /* TRANSMIT, POWER_ON, POWER_OFF, RESET, CANCEL */
 	VmcSpan data;       /* valid until the next vsc_client_… call */
@@ -84,6 +85,9 @@ void vsc_client_card_removed(VscClient *client, uint32_t slot);
  * Unknown tokens are dropped. */
 void vsc_client_answer(VscClient *client, uint32_t slot, VscToken token, VscOutcome outcome,
 		       VmcSpan response);
+
+/* Has the host, which has the reader of `slot`, acknowledged the card in it? */
+bool vsc_client_is_card_known(const VscClient *client, uint32_t slot);
 
 /* The card of `slot` still works, if it was asked for something: a host that
  * knows the word is told. */

@@ -45,9 +45,10 @@ typedef struct Lent {
 	Step step;
 	VscToken token; /* of `step`, ours to the card */
 	VscToken run;   /* STEP_RUN...: the client's; NONE: nobody wants it any more */
-	bool told;      /* the host knows of the card */
+	bool told;      /* the host knows of the card, */
+	bool seen;      /* has acknowledged it, and `seen` was called */
 	bool powered;
-	bool stale;               /* powered by an earlier conversation */
+	bool stale;               /* has or gets power of an earlier conversation */
 	bool mute;                /* did not answer to power on: until it is taken out */
 	uint8_t atr[VSC_ATR_MAX]; /* as power on brought it, for a host with requests */
 	size_t atr_len;           /* 0: not asked for yet */
@@ -62,6 +63,7 @@ struct VscClientLink {
 	bool ready;
 	VscExchange host; /* what the host exchanges */
 	bool requests;    /* the host has VSC_CAP_REQUESTS */
+	uint32_t version; /* its, 0: not known */
 	guint timer;      /* says Working; there only while the host waits */
 	bool running;
 	Lent lent[VSC_CLIENT_READERS_MAX];
@@ -100,6 +102,7 @@ static VmcSpan known_atr(Lent *lent)
 static void tell_host(Lent *lent, VmcSpan atr)
 {
 	lent->told = true;
+	lent->seen = false;
 	vsc_client_card_inserted(lent->link->client, lent->slot, atr);
 }
 
@@ -125,6 +128,12 @@ static void powered_on(Lent *lent, VscOutcome outcome, VmcSpan atr)
 {
 	VscClientLink *link = lent->link;
 
+	/* For a conversation that has ended: what came of it is not for the next,
+	 * and it is powered off first, for one that failed may have power too. */
+	if (lent->stale) {
+		lent->powered = true;
+		return;
+	}
 	if (outcome != VSC_OUTCOME_OK || atr.len < VSC_ATR_MIN || atr.len > VSC_ATR_MAX) {
 		/* NO_CARD comes with, or after, its removal. */
 		lent->mute = outcome != VSC_OUTCOME_NO_CARD;
@@ -133,7 +142,7 @@ static void powered_on(Lent *lent, VscOutcome outcome, VmcSpan atr)
 		return;
 	}
 	lent->powered = true;
-	if (lent->stale || !link->ready)
+	if (!link->ready)
 		return;
 	if (!link->requests) {
 		tell_host(lent, atr);
@@ -170,11 +179,12 @@ static void on_answered(void *user, VscToken token, VscOutcome outcome, VmcSpan 
 		break;
 	case STEP_RUN_ON:
 		/* One that failed may have power all the same. */
-		lent->powered |= outcome == VSC_OUTCOME_OK;
+		lent->powered |= outcome == VSC_OUTCOME_OK || lent->stale;
 		tell_outcome(lent, outcome, data);
 		break;
 	case STEP_RUN_OFF:
-		lent->powered = false;
+		/* One that was cancelled may have done nothing: it is done again. */
+		lent->powered = lent->stale;
 		tell_outcome(lent, outcome, data);
 		break;
 	case STEP_NONE:
@@ -303,9 +313,10 @@ static void carry_out_cancel(Lent *lent, VscToken token)
 		vsc_card_cancel(card_of(lent), lent->token);
 }
 
-static void carry_out_ready(VscClientLink *link, uint32_t caps)
+static void carry_out_ready(VscClientLink *link, uint32_t caps, uint32_t version)
 {
 	link->ready = true;
+	link->version = version;
 	link->host = (caps & VSC_CAP_APDU_LEVEL) == 0 ? VSC_EXCHANGE_T0 : VSC_EXCHANGE_APDU;
 	link->requests = (caps & CLIENT_CAPS & VSC_CAP_REQUESTS) != 0;
 	vsc_port_trace(&link->port, 1, "the host exchanges %s",
@@ -344,7 +355,7 @@ static void carry_out(VscClientLink *link, const VscClientAction *action)
 		vsc_port_send(&link->port, action->type, action->reader_id, action->data);
 		break;
 	case VSC_CLIENT_READY:
-		carry_out_ready(link, action->caps);
+		carry_out_ready(link, action->caps, action->version);
 		break;
 	case VSC_CLIENT_READER_TAKEN:
 		if (lent->card != NULL)
@@ -433,12 +444,28 @@ static void on_closed(void *user, const GError *reason)
 		link->events->down(link->user, reason);
 }
 
+/* Each card that the host has acknowledged since this was called last. */
+static void tell_seen(VscClientLink *link)
+{
+	for (size_t i = 0; i < G_N_ELEMENTS(link->lent); i++) {
+		Lent *lent = &link->lent[i];
+
+		if (!lent->told || lent->seen ||
+		    !vsc_client_is_card_known(link->client, lent->slot))
+			continue;
+		lent->seen = true;
+		link->events->seen(link->user, lent->card);
+	}
+}
+
 static void on_message(void *user, const VscMessage *message)
 {
 	VscClientLink *link = user;
 
 	vsc_client_message(link->client, message);
 	run(link);
+	if (link->events != NULL && link->events->seen != NULL)
+		tell_seen(link);
 }
 
 static void on_failed(void *user, const GError *reason, unsigned again_ms)
@@ -475,6 +502,15 @@ VscClientLink *vsc_client_link_new(VmcChardev *chardev, const VscClientLinkEvent
 		return NULL;
 	}
 	return link;
+}
+
+VscClientHost vsc_client_link_host(const VscClientLink *link)
+{
+	g_return_val_if_fail(link != NULL, (VscClientHost){ 0 });
+
+	return (VscClientHost){ .version = link->version,
+				.exchange = link->host,
+				.requests = link->requests };
 }
 
 /* The card goes back with no user and, if it is idle, not powered. One that

@@ -41,7 +41,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VscHostLink, vsc_host_link_free)
 /* The card of place `slot` (below n_slots); owned by the link. A remote reader
  * that was there before gets the place it had. What its side says of it by
  * ReaderInfo is told as vsc_card_name() and vsc_card_info(), and stays when it
- * goes; an old peer says nothing. */
+ * goes, until another comes; an old peer says nothing. */
 VscCard *vsc_host_link_card(VscHostLink *link, uint32_t slot);
 
 /* What a client link tells its owner; members may be NULL. */
@@ -53,6 +53,8 @@ typedef struct VscClientLinkEvents {
 	void (*down)(void *user, const GError *reason);
 	void (*taken)(void *user, VscCard *card); /* the host has this reader */
 	void (*refused)(void *user, VscCard *card, VscErrorCode code);
+	/* The host has acknowledged the card in this reader. */
+	void (*seen)(void *user, VscCard *card);
 	/* No connection came about; the next attempt is in `again_ms` ms, 0: none. */
 	void (*failed)(void *user, const GError *reason, unsigned again_ms);
 } VscClientLinkEvents;
@@ -62,6 +64,15 @@ typedef struct VscClientLinkEvents {
 VscClientLink *vsc_client_link_new(VmcChardev *chardev, const VscClientLinkEvents *events,
 				   void *user, GError **error);
 void vsc_client_link_free(VscClientLink *link);
+
+/* What is known of the host that a client link is up with. */
+typedef struct VscClientHost {
+	uint32_t version;     /* of its VSC_Init; 0: on SPICE's smartcard channel there is none */
+	VscExchange exchange; /* what its reader exchanges */
+	bool requests;        /* it has VSC_CAP_REQUESTS */
+} VscClientHost;
+
+VscClientHost vsc_client_link_host(const VscClientLink *link);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VscClientLink, vsc_client_link_free)
 
 /*

@@ -288,8 +288,7 @@ bool vsc_port_init(VscPort *port, VmcChardev *chardev, bool is_host, const VscPo
 	vmc_buf_init(&port->in, VSC_WIRE_MESSAGE_MAX);
 	if (vmc_chardev_set_user(chardev, &chardev_events, port))
 		return true;
-	g_set_error(error, VMC_CHARDEV_ERROR, VMC_CHARDEV_ERROR_USER,
-		    "the character device '%s' is in use already", vmc_chardev_id(chardev));
+	vmc_chardev_set_in_use_error(chardev, error);
 	return false;
 }
 

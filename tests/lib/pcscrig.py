@@ -99,19 +99,15 @@ class Rig:
             self.close()
             raise
 
-    def set_devices(self, devices, later=()):
-        """The readers that the next start finds; slots stay. Those in `later` do
-        not work until plug()."""
+    def set_devices(self, devices):
+        """The readers that the next start finds; slots stay."""
         self.devices = devices
         text = self.conf
         for n, name in enumerate(devices):
             port = FIRST_PORT + n * SLOTS_EACH
             # The driver's slots are global to its file, so each device has its own.
             library = self.folder / f"vpcd{n}.so"
-            if name in later:
-                pathlib.Path(library).write_bytes(b"")
-            else:
-                shutil.copy(DRIVER, library)
+            shutil.copy(DRIVER, library)
             text += reader_conf(name, f"/dev/null:{port:#x}", library, port)
         while len(self.slots) < len(devices) * SLOTS_EACH:
             self.slots.append(Slot(self.connector(FIRST_PORT + len(self.slots))))
@@ -195,11 +191,6 @@ class Rig:
         self.stop(sig)
         self.start()
 
-    def plug(self, name):
-        """A device that was to come later comes."""
-        shutil.copy(DRIVER, self.folder / f"vpcd{self.devices.index(name)}.so")
-        self.reread()
-
     def reread(self):
         """Has pcscd look for readers of its configuration that did not work."""
         self.process.send_signal(signal.SIGUSR1)
@@ -256,6 +247,9 @@ class Vicc:
     """Debian's vicc with its ISO 7816 card, to be put into a slot. `log` has
     each command and its response as they passed."""
 
+    command = ("vicc", "-t", "iso7816")
+    env = {}
+
     def __init__(self):
         self.log = []
         self.asked = b""
@@ -270,18 +264,21 @@ class Vicc:
         """A new card for each connection of the driver's: bytes go through."""
         port = self.listener.getsockname()[1]
         self.process = subprocess.Popen(
-            ["vicc", "-t", "iso7816", "-H", "127.0.0.1", "-P", str(port)],
-            env=environment(PYTHONPATH=f"{VICC_MODULES}:{self.folder.path}"),
+            [*self.command, "-H", "127.0.0.1", "-P", str(port)],
+            env=environment(PYTHONPATH=f"{VICC_MODULES}:{self.folder.path}", **self.env),
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.listener.settimeout(START_LIMIT)
         card, _ = self.listener.accept()
         with card:
-            other = threading.Thread(target=pump, args=(card, driver, Messages(self.answered)),
-                                     daemon=True)
-            other.start()
-            pump(driver, card, Messages(self.ask))
-            other.join()
+            self.carry(driver, card)
         self.leave()
+
+    def carry(self, driver, card):
+        other = threading.Thread(target=pump, args=(card, driver, Messages(self.answered)),
+                                 daemon=True)
+        other.start()
+        pump(driver, card, Messages(self.ask))
+        other.join()
 
     def ask(self, message):
         self.asked = message
@@ -301,6 +298,32 @@ class Vicc:
         self.leave()
         self.listener.close()
         self.folder.remove()
+
+
+# vicc's relay speaks text where its other cards speak bytes, and so ends at the
+# first ATR under Python 3. These are the conversions that it lacks.
+RELAY = """
+import runpy, sys
+from virtualsmartcard.cards import Relay
+Relay.map = lambda *args: list(map(*args))
+def as_bytes(method):
+    return lambda self, *text: method(self, *(t.decode("latin-1") for t in text)).encode("latin-1")
+for name in ("getATR", "execute"):
+    setattr(Relay.RelayOS, name, as_bytes(getattr(Relay.RelayOS, name)))
+sys.argv[0] = "/usr/bin/vicc"
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+class ViccRelay(Vicc):
+    """vicc with the card in the first reader of another pcscd, whose clients'
+    environment is `env`; `carry` takes bytes between two sockets."""
+
+    command = ("/usr/bin/python3", "-c", RELAY, "-t", "relay")
+
+    def __init__(self, carry, env):
+        super().__init__()
+        self.carry, self.env = carry, env
 
 
 class Messages:

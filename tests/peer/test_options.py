@@ -14,7 +14,7 @@ import unittest
 
 import vscard
 from ccid import CcidHost
-from programs import END_LIMIT, NORMAL, SAN, Appliance, Folder, Program, run
+from programs import END_LIMIT, NORMAL, ROOT, SAN, Appliance, Folder, Program, run
 from rig import power_on, round_trip
 from stream import connect
 
@@ -90,6 +90,25 @@ class Verbatim(Case):
         with Program("unshare", *inside, build=pathlib.Path("/usr/bin"),
                      XDG_RUNTIME_DIR=place) as program:
             self.check_served(program, f"/proc/{program.pid}/root{place}/vscard/usb-bus.0.sock")
+
+    def test_folder_for_sockets(self):
+        """It is made for what has a place in it by name, too."""
+        place = "/run" if os.getuid() == 0 else self.folder / "run"
+        folder = f"{place}/vscard"
+        os.makedirs(place, exist_ok=True)
+        command = ["-chardev", f"socket,id=p,path={folder}/pcscd.sock,server=on,wait=off",
+                   "-device", "ifd,chardev=p", "-device", "virtio-serial",
+                   "-chardev", f"socket,id=s,path={self.folder / 's'},server=on,wait=off",
+                   "-device", f"virtserialport,chardev=s,name=x,path={folder}/port"]
+        for used in (command, command[4:]):
+            inside = ["-m", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"', place,
+                      str(SAN / "vscardd"), *used]
+            with Program("unshare", *inside, build=pathlib.Path("/usr/bin"),
+                         XDG_RUNTIME_DIR=place) as program:
+                at = f"/proc/{program.pid}/root{folder}"
+                until(lambda: program.check_alive() or os.path.exists(f"{at}/port"))
+                self.assertEqual(os.path.exists(f"{at}/pcscd.sock"), used is command)
+                self.assertEqual(os.stat(at).st_mode & 0o777, 0o700)
 
     def check_served(self, program, path):
         def serves():
@@ -228,6 +247,15 @@ MISTAKES = {
                                          "no chardev 'x'"),
     "unknown key of usbip": (["-device", "usbip,port=3240", "-device", "usb-ccid"],
                              "unknown key 'port'.*usbip takes.*chardev"),
+    "ifd without chardev": (["-device", "ifd"], "-device ifd: chardev is missing"),
+    "ifd with a chardev that is not": (["-device", "ifd,chardev=x"], "no chardev 'x'"),
+    "ifd with no name for it": (["-device", "ifd,chardev="], "bad value '' for 'chardev'"),
+    "unknown key of ifd": (["-device", "ifd,chardev=x,serial=1"],
+                           "unknown key 'serial'; ifd takes: chardev, id, slots"),
+    "ifd is on no bus": (["-device", "ifd,chardev=x,bus=bus0.0"], "unknown key 'bus'; ifd takes"),
+    "key of ifd twice": (["-device", "ifd,chardev=x,chardev=y"], "'chardev' is given twice"),
+    "slots of ifd without a number": (["-device", "ifd,chardev=x,slots"],
+                                      "'slots' needs a value: slots=NUMBER"),
     "unknown option": (["-frobnicate"], "unknown option '-frobnicate'.*--help"),
     "no option": (["frobnicate"], "unknown option 'frobnicate'"),
     "argument missing": (["-device"], "-device wants an argument"),
@@ -264,6 +292,20 @@ class Slots(Case):
             until(lambda: "'fourth'" in program.errors())
             self.assertRegex(program.errors(), "chardev ccid has one reader more.*more than 3 by "
                                                "slots=")
+
+    def test_emulated_card_in_a_slot(self):
+        subprocess.run([ROOT / "fixtures/make-nssdb", self.folder / "nssdb", "--pin", "1234"],
+                       check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        card = (f"ccid-card-emulated,backend=certificates,db={self.folder / 'nssdb'},"
+                "cert1=id,cert2=signing,cert3=encryption,slot=1")
+        with Program("vscardd", *self.usb_args(), *self.card_args(), "-device",
+                     "usb-ccid,slots=2", *DEVICES[2:], "-device", card), \
+             CcidHost(self.folder / "usb").open() as host, \
+             vscard.Client.with_card(self.folder / "card"):
+            host.wait_icc(1, 1)
+            self.assertIn(b"cd144", host.power_on(1).data)
+            host.wait_icc(1, 0)
+            self.assertEqual(host.power_on(0).data, vscard.ECHO_ATR)
 
     def test_shared_chardev(self):
         """A USB reader for each reader of one client."""
@@ -309,6 +351,10 @@ class Mistakes(Case):
             self.refuse(["-chardev", f"socket,id=a,path={self.folder / 'taken'},server,nowait",
                          "-device", "usb-ccid"], f"{self.folder / 'taken'}")
 
+    def test_no_folder(self):
+        self.refuse(["-chardev", "socket,id=a,path=/nonexistent/a,server,nowait", "-device",
+                     "usb-ccid"], "/nonexistent/a: No such file.*its folder is not there; make it")
+
     def test_path_is_a_file(self):
         """A file in the way is refused, and still there after."""
         pathlib.Path(self.folder / "file").write_text("precious", encoding="ascii")
@@ -350,6 +396,26 @@ class Mistakes(Case):
         refuse("usb-ccid,slots=2", f"{passthru},slot=0", f"{passthru},slot=1",
                f"{passthru},slot=1", pattern="full.*slots=")
 
+    def test_ifd(self):
+        pcscd = ("-chardev", f"socket,id=pcscd,path={self.folder / 'pcscd'},server=on,wait=off")
+
+        def refuse(*devices, pattern):
+            words = [word for device in devices for word in ("-device", device)]
+            self.refuse([*pcscd, *self.card_args(), *words], pattern)
+
+        passthru = "ccid-card-passthru,chardev=ccid"
+        for slots in ("0", "17", "two", ""):
+            refuse(f"ifd,chardev=pcscd,slots={slots}",
+                   pattern=f"bad value '{slots}' for 'slots'.*1 to 16")
+        refuse("ifd,chardev=pcscd,id=r,slots=2", f"{passthru},slot=2",
+               pattern="the reader r has no slot 2.*slots=")
+        refuse("ifd,chardev=pcscd,slots=2", f"{passthru},slot=0", f"{passthru},slot=0",
+               pattern="another card has slot 0")
+        refuse("ifd,chardev=pcscd", passthru, passthru, pattern="full.*slots=")
+        refuse("ifd,chardev=pcscd", "ifd,chardev=pcscd", pattern="'pcscd' is in use already")
+        refuse("ifd,chardev=pcscd", "ccid-card-passthru,chardev=pcscd",
+               pattern="'pcscd' is in use already")
+
     def test_seventeen_places(self):
         """More than one peer can have readers for."""
         args = []
@@ -361,13 +427,16 @@ class Mistakes(Case):
         self.refuse([*self.card_args(), *args], "16 readers, no more")
 
     def test_one_chardev_two_users(self):
+        """Whoever comes second is named, with what to do."""
         usb = self.usb_args()
-        self.refuse([*usb, "-device", "usb-ccid", "-device", "ccid-card-passthru,chardev=usb0"],
-                    "usb0")
-
-    def test_usbip_and_usbredir_on_one_chardev(self):
-        self.refuse([*self.usb_args(), "-device", "usbip,id=n,chardev=usb0", "-device",
-                     "usb-ccid,bus=bus0.0"], 'char device "usb0" has a user already')
+        cure = "chardev 'usb0' is in use already; give this one a chardev of its own"
+        for second in ("ccid-card-passthru,chardev=usb0", "ifd,chardev=usb0"):
+            self.refuse([*usb, "-device", "usb-ccid,bus=bus0.0", "-device", second],
+                        f"-device {second}: {cure}")
+        chardev = ["-chardev", f"socket,id=usb0,path={self.folder / 'usb'},server,nowait"]
+        for second in ("usbip,id=b,chardev=usb0", "usbredir,id=b,chardev=usb0"):
+            self.refuse([*chardev, "-device", "usbip,id=a,chardev=usb0", "-device", second,
+                         "-device", "usb-ccid,bus=b.0"], f"-device {second}: {cure}")
 
     def test_certificates(self):
         self.refuse([*self.usb_args(), "-device", "usb-ccid", "-device",
@@ -410,10 +479,12 @@ class Help(Case):
 
     def test_devices(self):
         words, _ = self.words("-device", "help")
-        drivers = {"usbredir", "usbip", "usb-ccid", "ccid-card-passthru", "ccid-card-emulated"}
+        drivers = {"usbredir", "usbip", "usb-ccid", "ifd", "ccid-card-passthru",
+                   "ccid-card-emulated"}
         self.assertLessEqual(drivers, words)
-        keys = {"usbredir": {"chardev"}, "usbip": {"chardev", "replug"}, "usb-ccid": {"bus", "vendorid", "productid", "serial"},
-                "ccid-card-passthru": {"chardev", "bus"},
+        keys = {"usbredir": {"chardev"}, "usbip": {"chardev", "replug"},
+                "usb-ccid": {"bus", "vendorid", "productid", "serial"},
+                "ifd": {"chardev", "slots"}, "ccid-card-passthru": {"chardev", "bus"},
                 "ccid-card-emulated": {"backend", "cert1", "cert2", "cert3", "db", "bus"}}
         for driver in drivers:
             with self.subTest(driver):

@@ -213,7 +213,7 @@ static void test_taken_chardev(void **state)
 	(void)state;
 	set_up(&setting);
 	assert_null(ccid_usbip_server_new(setting.chardev, &error));
-	assert_non_null(strstr(error->message, "\"x\" has a user already"));
+	assert_non_null(strstr(error->message, "'x' is in use already"));
 	tear_down(&setting);
 }
 
