@@ -59,7 +59,16 @@ class Lent(pcsc_seen.Seen):
         return self.guest.run(command, input=input, timeout=LIMIT, check=True).output
 
     def wait(self, event):
-        self.sh(f"pcsc-tool wait {event} 30")
+        done = self.guest.run(f"pcsc-tool wait {event} 30")
+        self.assertEqual(done.status, 0, f"{done.text}\n{self.all_views()}")
+
+    def all_views(self):
+        """Who has seen what, from the guest to the owner."""
+        with self.owner.owner() as owner:
+            there = owner.present(self.owner.names[0])
+        return "\n".join([self.guest.run("pcsc-tool list").text,
+                          *self.client.errors().splitlines()[-8:],
+                          f"the owner's pcscd has a card: {there}"])
 
 
 class OwnDriver:

@@ -22,9 +22,11 @@ class Rounds(unittest.TestCase):
 
     def setUp(self):
         self.owner = self.enterContext(Rig(("Owner",)))
-        appliance = self.enterContext(Appliance(ccid=",slots=2"))
-        self.enterContext(Program("vscclient", "--pcsc", f"unix:{appliance.card()}",
-                                  **self.owner.env)).wait_said("took reader 'Owner 00 01'")
+        self.appliance = appliance = self.enterContext(
+            Appliance(ccid=",slots=2", extra=["-d", "ccid,vscard"]))
+        self.client = self.enterContext(Program("vscclient", "--pcsc", f"unix:{appliance.card()}",
+                                                **self.owner.env))
+        self.client.wait_said("took reader 'Owner 00 01'")
         self.guest = self.enterContext(Guest(python=True, memory="384M"))
         self.guest.attach_usbredir("reader", appliance.usb())
         self.guest.run("start-pcscd --quiet", check=True)
@@ -47,10 +49,19 @@ class Rounds(unittest.TestCase):
     def wait_view(self, wanted, when):
         while self.view != wanted:
             try:
-                slot, what = self.watch.read_until(rb"(\d\d \d\d) (\w+)\n").groups()
+                slot, what = self.watch.read_until(rb"(\d\d \d\d) (\w+)\n", 20).groups()
             except Exception as error:
-                raise AssertionError(f"{when}: {self.view}, not {wanted}") from error
+                raise AssertionError(f"{when}: {self.view}, not {wanted}; {self.all_views()}") \
+                    from error
             self.view[slot.decode()] = what.decode()
+
+    def all_views(self):
+        """Who has seen what, from the guest to the owner."""
+        with self.owner.owner() as owner:
+            there = [owner.present(name) for name in self.owner.names]
+        return "\n".join([self.guest.run("pcsc-tool list").text,
+                          *self.appliance.errors().splitlines()[-8:],
+                          *self.client.errors().splitlines()[-8:], f"the owner: {there}"])
 
     def test_rounds(self):
         cards = [TestCard(vscard.make_atr(b"card %d" % n)) for n in range(3)]
