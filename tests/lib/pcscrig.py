@@ -180,14 +180,26 @@ class Rig:
             return socket.socket(fileno=fds[0])
         return connect
 
+    def end_process(self, sig):
+        """Has it end. Its main loop, woken by the signal, may look before its
+        thread for signals has said so, and then sleeps on: it is woken again."""
+        deadline = time.monotonic() + START_LIMIT
+        while True:
+            self.process.send_signal(sig)
+            try:
+                self.process.wait(5)
+                return
+            except subprocess.TimeoutExpired:
+                if time.monotonic() > deadline:
+                    raise
+
     def stop(self, sig=signal.SIGTERM):
         """Ends pcscd; with SIGKILL its socket stays as it was, a dead one."""
         for slot in self.slots:
             slot.detach()
         if self.process is None:
             return
-        self.process.send_signal(sig)
-        self.process.wait(START_LIMIT)
+        self.end_process(sig)
         self.process = None
         if self.door is not None:
             self.door.close()
