@@ -513,18 +513,19 @@ VscClientHost vsc_client_link_host(const VscClientLink *link)
 				.requests = link->requests };
 }
 
-/* The card goes back with no user and, if it is idle, not powered. One that
- * works on a command is told that nobody waits. */
+/* The card goes back with no user and not powered. One that works on a command
+ * is told that nobody waits, and is powered off after it: what was verified does
+ * not stay so for whoever comes. */
 static void release(Lent *lent)
 {
-	bool idle = lent->step == STEP_NONE && vsc_card_present(lent->card);
+	bool powered = lent->powered || (lent->step != STEP_NONE && lent->step != STEP_OFF);
 
 	if (is_running(lent))
 		vsc_card_cancel(card_of(lent), lent->token);
-	vsc_card_set_user(card_of(lent), NULL, NULL);
-	if (idle && lent->powered)
-		vsc_card_power_off(card_of(lent), begin(lent, STEP_OFF));
 	vsc_card_free(card_of(lent));
+	/* The card itself is asked: the adapter's queue has ended with it. */
+	if (powered && vsc_card_present(lent->card))
+		vsc_card_power_off(lent->card, vsc_token_next());
 	*lent = (Lent){ .link = lent->link, .slot = lent->slot };
 }
 
