@@ -23,6 +23,7 @@
 
 #include "vmc/chardev-backend.h"
 #include "vmc/listener.h"
+#include "vmc/retry.h"
 #include "vmc/socket-config.h"
 
 /*
@@ -40,14 +41,6 @@
 
 /* A connection that is not made in this time is not made. */
 #define CONNECT_SECONDS 20
-
-/* Attempts to reconnect are `reconnect` seconds apart, then twice as much each
- * time up to this, so that a server that is away for the night is not knocked
- * at every second; each is up to a quarter earlier by chance, so that a hundred
- * clients of one server do not come back in step. */
-#define BACKOFF_MAX_SECONDS 60u
-/* A conversation this long was a good one: the next attempt is soon again. */
-#define SETTLED_SECONDS 10
 
 /* When accepting fails for a reason of ours, such as no descriptors left, the
  * client stays in the backlog and the loop would be woken without end. */
@@ -79,7 +72,7 @@ struct VmcSocket {
 	VmcSocket *server; /* NULL, too: it is gone */
 	/* or a client. */
 	Attempt *attempt;
-	guint retry_timer;
+	VmcRetry *retry;   /* NULL: never */
 	unsigned attempts; /* in a row without a settled conversation */
 
 	/* The conversation. */
@@ -353,7 +346,7 @@ static void end_conversation(VmcSocket *self)
 	self->in = NULL;
 	self->out = NULL;
 
-	if (g_get_monotonic_time() - self->since >= SETTLED_SECONDS * G_USEC_PER_SEC)
+	if (g_get_monotonic_time() - self->since >= VMC_RETRY_SETTLED_SECONDS * G_USEC_PER_SEC)
 		self->attempts = 0;
 }
 
@@ -529,31 +522,15 @@ static const char *plain_reason(const GError *error)
 	return error->message;
 }
 
-/* Milliseconds to the next attempt. */
-static unsigned next_delay(VmcSocket *self)
-{
-	unsigned most = MAX(BACKOFF_MAX_SECONDS, self->config.reconnect);
-	unsigned seconds = self->config.reconnect;
-	unsigned ms;
-
-	for (unsigned i = 0; i < self->attempts && seconds < most; i++)
-		seconds = MIN(seconds * 2, most);
-	self->attempts++;
-	ms = seconds * 1000;
-	return ms - (unsigned)g_random_int_range(0, (int)(ms / 4));
-}
-
-static gboolean try_again(void *data);
-
 /* Schedules the next attempt; answers in how many milliseconds, 0 if never. */
 static unsigned schedule_attempt(VmcSocket *self)
 {
 	unsigned ms;
 
-	if (self->config.reconnect == 0)
+	if (self->retry == NULL)
 		return 0;
-	ms = next_delay(self);
-	self->retry_timer = g_timeout_add(ms, try_again, self);
+	ms = vmc_retry_delay(self->config.reconnect, self->attempts++);
+	vmc_retry_wait(self->retry, ms);
 	return ms;
 }
 
@@ -618,13 +595,9 @@ static void start_attempt(VmcSocket *self)
 				      self->attempt);
 }
 
-static gboolean try_again(void *data)
+static void try_again(void *data)
 {
-	VmcSocket *self = data;
-
-	self->retry_timer = 0;
-	start_attempt(self);
-	return G_SOURCE_REMOVE;
+	start_attempt(data);
 }
 
 /* A descriptor that is a connected stream socket already. */
@@ -667,6 +640,8 @@ static bool start_client(VmcSocket *self, const VmcOpts *opts, GError **error)
 	vmc_chardev_take_describe(
 		&self->base,
 		vmc_socket_config_describe(&self->config, self->config.host, self->config.port));
+	if (self->config.reconnect > 0)
+		self->retry = vmc_retry_new(try_again, self);
 	start_attempt(self);
 	return true;
 }
@@ -714,7 +689,7 @@ static void socket_free(VmcChardev *chardev)
 		((VmcSocket *)self->handed->pdata[i])->server = NULL;
 	g_clear_pointer(&self->handed, g_ptr_array_unref);
 	g_clear_handle_id(&self->accept_timer, g_source_remove);
-	g_clear_handle_id(&self->retry_timer, g_source_remove);
+	vmc_retry_free(self->retry);
 	if (self->attempt != NULL) {
 		self->attempt->owner = NULL;
 		g_cancellable_cancel(self->attempt->cancellable);

@@ -378,7 +378,9 @@ static void test_help(void **state)
 					     "thrown out",
 					     "--password-file FILE",
 					     "VSCARD_SPICE_PASSWORD",
-					     "Exit status: 0",
+					     "Exit status:\n   0  told to end",
+					     "  15  --check:",
+					     "--check[=all]\n",
 					     NULL };
 	g_autofree char *help = client_options_help();
 
