@@ -10,6 +10,7 @@ vmc_SOURCES := \
 	vmc/pair.c \
 	vmc/join.c \
 	vmc/retry.c \
+	vmc/keepalive.c \
 	vmc/socket.c \
 	vmc/socket-config.c \
 	vmc/spice-wire.c \

@@ -22,22 +22,10 @@
 #include <sys/socket.h>
 
 #include "vmc/chardev-backend.h"
+#include "vmc/keepalive.h"
 #include "vmc/listener.h"
 #include "vmc/retry.h"
 #include "vmc/socket-config.h"
-
-/*
- * A lost peer is a removed card, so a network that died without a word has to
- * be noticed by us, and in tens of seconds, not in the system's two hours: on a
- * silent connection by keepalive (after 10 s without a byte, probes 3 s apart),
- * on one with output under way by the user timeout. The latter also counts for
- * a peer that keeps its window shut for as long, with all of its receive buffer
- * unread; no live end of a conversation about cards leaves so much.
- */
-#define KEEPALIVE_IDLE_SECONDS 10
-#define KEEPALIVE_INTERVAL_SECONDS 3
-#define KEEPALIVE_PROBES 3
-#define UNACKNOWLEDGED_MS 20000
 
 /* A connection that is not made in this time is not made. */
 #define CONNECT_SECONDS 20
@@ -281,20 +269,11 @@ static void socket_finish(VmcChardev *chardev)
 
 static void set_tcp_options(const VmcSocket *self, int fd)
 {
-	const struct {
-		int level, name, value;
-	} wanted[] = {
-		{ IPPROTO_TCP, TCP_NODELAY, self->config.nodelay },
-		{ SOL_SOCKET, SO_KEEPALIVE, 1 },
-		{ IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS },
-		{ IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS },
-		{ IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES },
-		{ IPPROTO_TCP, TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS },
-	};
+	int nodelay = self->config.nodelay;
 
-	/* None of them is worth refusing a connection for. */
-	for (size_t i = 0; i < G_N_ELEMENTS(wanted); i++)
-		setsockopt(fd, wanted[i].level, wanted[i].name, &wanted[i].value, sizeof(int));
+	/* Neither is worth refusing a connection for. */
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &nodelay, sizeof(nodelay));
+	vmc_keepalive_set(fd);
 }
 
 /* Starts a conversation over `stream`, which it takes. */

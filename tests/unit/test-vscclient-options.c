@@ -308,6 +308,8 @@ static void test_actions(void **state)
 		{ "-d|1|--version|nonsense", CLIENT_SHOW_VERSION },
 		{ "--list", CLIENT_LIST },
 		{ "--list|--reader|x|--exclude|y", CLIENT_LIST },
+		{ "--check|--pcsc|h|1", CLIENT_CHECK },
+		{ "--check=all|spice://h:1", CLIENT_CHECK },
 	};
 
 	(void)state;
