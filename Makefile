@@ -89,9 +89,8 @@ TEST_LIBS := $(shell $(PKG_CONFIG) --libs $(TEST_PACKAGES) 2>/dev/null)
 endif
 
 ALL_CPPFLAGS := -I. -D_GNU_SOURCE -DVSCARD_RELEASE='"$(VERSION)"' $(CPPFLAGS)
-# All that is compiled may go into a module, and what is not said to be seen from
-# outside is not: so it costs programs nothing.
-ALL_CFLAGS := -std=gnu11 -fPIC -fvisibility=hidden $(WARNINGS) $(CFLAGS) $(SANFLAGS) $(subst -I/,-isystem /,$(PKG_CFLAGS))
+# A library may go into a module, so all is position independent.
+ALL_CFLAGS := -std=gnu11 -fPIC $(WARNINGS) $(CFLAGS) $(SANFLAGS) $(subst -I/,-isystem /,$(PKG_CFLAGS))
 # A program is linked with the libraries it uses, not with its neighbours'.
 ALL_LDFLAGS := $(SANFLAGS) -Wl,--as-needed $(LDFLAGS)
 
@@ -118,9 +117,10 @@ $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(call say,CC,$<)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-# The log domain of a library's messages is its name.
+# The log domain of a library's messages is its name. What it does not show on
+# purpose is not seen outside of a module, so position independence costs nothing.
 define library
-$(call objects,$($(1)_SOURCES)): ALL_CPPFLAGS += -DG_LOG_DOMAIN='"$(1)"'
+$(call objects,$($(1)_SOURCES)): ALL_CPPFLAGS += -DG_LOG_DOMAIN='"$(1)"' -fvisibility=hidden
 $(BUILD)/lib$(1).a: $(call objects,$($(1)_SOURCES))
 	$$(call say,AR,$$@)rm -f $$@ && $(AR) rcs $$@ $$^
 endef
@@ -134,7 +134,7 @@ $(foreach p,$(PROGRAMS),$(eval $(call program,$(p))))
 # A module is loaded by somebody else's program, and never unloaded: the threads
 # that GLib keeps would find their code gone.
 define module
-$(call objects,$($(1)_SOURCES)): ALL_CPPFLAGS += -DG_LOG_DOMAIN='"ccid"'
+$(call objects,$($(1)_SOURCES)): ALL_CPPFLAGS += -DG_LOG_DOMAIN='"ccid"' -fvisibility=hidden
 $(BUILD)/$(1).so: $(call objects,$($(1)_SOURCES)) $(ARCHIVES)
 	$$(call say,LD,$$@)$(CC) $(ALL_LDFLAGS) -shared -Wl,-z,nodelete -Wl,-soname,$(1).so \
 		-o $$@ $$^ $(PKG_LIBS)

@@ -47,19 +47,19 @@ static RESPONSECODE stop_waiting(DWORD lun)
 }
 
 /* A value on its way to pcscd. */
-typedef struct Value {
+typedef struct IfdValue {
 	uint8_t bytes[VALUE_MAX];
 	size_t len;
-} Value;
+} IfdValue;
 
-static bool put(Value *value, const void *bytes, size_t len)
+static bool put(IfdValue *value, const void *bytes, size_t len)
 {
 	value->len = MIN(len, sizeof(value->bytes));
 	memcpy(value->bytes, bytes, value->len);
 	return true;
 }
 
-static bool put_byte(Value *value, size_t number)
+static bool put_byte(IfdValue *value, size_t number)
 {
 	uint8_t byte = (uint8_t)number;
 
@@ -67,7 +67,7 @@ static bool put_byte(Value *value, size_t number)
 }
 
 /* With its NUL; one that is too long is cut. */
-static bool put_text(Value *value, const char *text, const char *otherwise)
+static bool put_text(IfdValue *value, const char *text, const char *otherwise)
 {
 	if (text == NULL)
 		text = otherwise;
@@ -78,7 +78,7 @@ static bool put_text(Value *value, const char *text, const char *otherwise)
 	return true;
 }
 
-static bool put_info(Value *value, const IfdPlace *place, DWORD tag)
+static bool put_info(IfdValue *value, const IfdPlace *place, DWORD tag)
 {
 	VscReaderInfo info = { 0 };
 	bool known;
@@ -96,14 +96,14 @@ static bool put_info(Value *value, const IfdPlace *place, DWORD tag)
 	return known;
 }
 
-static bool put_atr(Value *value, const IfdPlace *place)
+static bool put_atr(IfdValue *value, const IfdPlace *place)
 {
 	value->len = ifd_channel_atr(place->channel, place->slot, value->bytes);
 	return true;
 }
 
 /* A pointer to a function, as pcscd wants it. */
-static bool put_wait(Value *value, const IfdPlace *place)
+static bool put_wait(IfdValue *value, const IfdPlace *place)
 {
 	RESPONSECODE (*function)(DWORD, int) = wait_for_change;
 
@@ -111,7 +111,7 @@ static bool put_wait(Value *value, const IfdPlace *place)
 	return put(value, &function, sizeof(function));
 }
 
-static bool put_stop(Value *value)
+static bool put_stop(IfdValue *value)
 {
 	RESPONSECODE (*function)(DWORD) = stop_waiting;
 
@@ -119,7 +119,7 @@ static bool put_stop(Value *value)
 }
 
 /* False for a tag that is not known, or of which nothing is. */
-static bool get(const IfdPlace *place, DWORD tag, Value *value)
+static bool get(const IfdPlace *place, DWORD tag, IfdValue *value)
 {
 	uint32_t number;
 	uint8_t atr[VSC_ATR_MAX];
@@ -162,7 +162,7 @@ static bool get(const IfdPlace *place, DWORD tag, Value *value)
 	}
 }
 
-static RESPONSECODE hand_over(const Value *value, PDWORD length, PUCHAR to)
+static RESPONSECODE hand_over(const IfdValue *value, PDWORD length, PUCHAR to)
 {
 	DWORD room = *length;
 
@@ -176,9 +176,9 @@ static RESPONSECODE hand_over(const Value *value, PDWORD length, PUCHAR to)
 	return IFD_SUCCESS;
 }
 
-RESPONSECODE IFDHGetCapabilities(DWORD Lun, DWORD Tag, PDWORD Length, PUCHAR Value_)
+RESPONSECODE IFDHGetCapabilities(DWORD Lun, DWORD Tag, PDWORD Length, PUCHAR Value)
 {
-	Value value = { .len = 0 };
+	IfdValue value = { .len = 0 };
 	IfdPlace place;
 	bool known;
 
@@ -188,14 +188,14 @@ RESPONSECODE IFDHGetCapabilities(DWORD Lun, DWORD Tag, PDWORD Length, PUCHAR Val
 		return IFD_COMMUNICATION_ERROR;
 	known = get(&place, Tag, &value);
 	ifd_readers_put(&place);
-	return known ? hand_over(&value, Length, Value_) : IFD_ERROR_TAG;
+	return known ? hand_over(&value, Length, Value) : IFD_ERROR_TAG;
 }
 
 /* Nothing can be set. */
 RESPONSECODE IFDHSetCapabilities(DWORD Lun, DWORD Tag, G_GNUC_UNUSED DWORD Length,
-				 G_GNUC_UNUSED PUCHAR Value_)
+				 G_GNUC_UNUSED PUCHAR Value)
 {
-	Value value = { .len = 0 };
+	IfdValue value = { .len = 0 };
 	IfdPlace place;
 	bool known;
 

@@ -2,7 +2,7 @@
 
 /*
  * One mutex a channel guards what its slots share between pcscd's threads and
- * ours. It is held while a card is asked for something, which is right because
+ * the loop's. It is held while a card is asked for something, which is right because
  * no card answers within the call; never while ifd_thread_call() is waited for.
  *
  * pcscd looks at a slot again whenever ifd_channel_wait() returns, and takes a
@@ -40,7 +40,7 @@ typedef struct Request {
 typedef struct Slot {
 	IfdChannel *channel;
 	uint32_t n;
-	VscCard *card; /* in our thread only */
+	VscCard *card; /* in the loop only */
 	IfdWork work;
 
 	GCond answered; /* the request is done, or has more time */
@@ -66,13 +66,13 @@ struct IfdChannel {
 	gint refs;
 	GMutex lock;
 	gint64 timeout;      /* µs */
-	VmcChardev *chardev; /* in our thread only, as the link */
+	VmcChardev *chardev; /* in the loop only, as the link */
 	VscHostLink *link;
 	uint32_t n_slots;
 	Slot slots[VSC_HOST_READERS_MAX];
 };
 
-/* ---- What the cards say, in our thread ---- */
+/* ---- What the cards say, in the loop ---- */
 
 static void end_request(Slot *slot, IfdResult result)
 {
@@ -224,7 +224,7 @@ static const VscCardEvents card_events = {
 	.described = on_described,
 };
 
-/* ---- What the cards are asked, in our thread ---- */
+/* ---- What the cards are asked, in the loop ---- */
 
 static void begin(Slot *slot, Request *request)
 {
@@ -286,23 +286,65 @@ static void drop(Slot *slot, IfdResult result)
 	end_request(slot, result);
 }
 
+/* Under the lock: gives the request up if its time is over. */
+static bool is_over(Slot *slot, const Request *request)
+{
+	if (!request->done && g_get_monotonic_time() >= slot->deadline)
+		drop(slot, IFD_RESULT_MUTE);
+	return request->done;
+}
+
+/* The loop is run by another thread: what is to be done is done there. */
+static void wait_for_loop(Slot *slot, const Request *request)
+{
+	GMutex *lock = &slot->channel->lock;
+
+	g_mutex_lock(lock);
+	/* Not when it was closed meanwhile, and the loop with it. */
+	if (!request->done)
+		ifd_thread_post(&slot->work);
+	while (!is_over(slot, request))
+		g_cond_wait_until(&slot->answered, lock, slot->deadline);
+	g_mutex_unlock(lock);
+	ifd_thread_waits_no_more();
+}
+
+/* The loop is run by this thread. */
+static void run_loop(Slot *slot, const Request *request)
+{
+	GMutex *lock = &slot->channel->lock;
+	gint64 deadline;
+	bool over;
+
+	work(slot);
+	do {
+		g_mutex_lock(lock);
+		over = is_over(slot, request);
+		deadline = slot->deadline;
+		g_mutex_unlock(lock);
+		if (!over)
+			ifd_thread_turn(deadline);
+	} while (!over);
+	ifd_thread_leave();
+}
+
 static IfdResult ask(Slot *slot, Request *request)
 {
-	IfdChannel *channel = slot->channel;
+	GMutex *lock = &slot->channel->lock;
 
-	g_mutex_lock(&channel->lock);
+	g_mutex_lock(lock);
 	request->result = refusal(slot);
 	if (request->result == IFD_RESULT_OK) {
 		slot->request = request;
-		slot->deadline = g_get_monotonic_time() + channel->timeout;
-		ifd_thread_post(&slot->work);
-		while (!request->done) {
-			if (!g_cond_wait_until(&slot->answered, &channel->lock, slot->deadline) &&
-			    !request->done && g_get_monotonic_time() >= slot->deadline)
-				drop(slot, IFD_RESULT_MUTE);
-		}
+		slot->deadline = g_get_monotonic_time() + slot->channel->timeout;
 	}
-	g_mutex_unlock(&channel->lock);
+	g_mutex_unlock(lock);
+	if (request->result != IFD_RESULT_OK)
+		return request->result;
+	if (ifd_thread_enter())
+		run_loop(slot, request);
+	else
+		wait_for_loop(slot, request);
 	return request->result;
 }
 
@@ -468,7 +510,7 @@ bool ifd_channel_open(IfdChannel *channel, uint32_t n)
 	return free;
 }
 
-/* In our thread: whatever the card does for the slot ends. */
+/* In the loop: whatever the card does for the slot ends. */
 static void let_go(void *data)
 {
 	Slot *slot = data;

@@ -3,7 +3,7 @@
 /*
  * IfdChannel: one reader of the IFD handler: a char device with a VSCard peer,
  * the host link on it, and the slots that show the peer's readers. pcscd's
- * threads ask here and wait; what they ask is done by the IfdThread. A slot
+ * threads ask here and wait; what they ask is done in IfdThread's loop. A slot
  * has one request at a time; it ends with the card's answer, when the card
  * goes, when the slot is closed, or when no word of the card came for as long
  * as the options say. An answer that comes later is nobody's.

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * IfdThread: the one thread in which the IFD handler's VSCard side lives. It
- * runs GLib's default main context, where char devices and card links put
- * their sources, and owns it from its first moment to its last: pcscd itself
- * runs no main loop, and should anybody else do so with this context, the
- * thread does not start and says why. Started with the first reader, ended
- * with the last; after that no thread of ours is left.
+ * IfdThread: the loop in which the IFD handler's VSCard side lives. It is
+ * GLib's default main context, where char devices and card links put their
+ * sources; pcscd itself runs no main loop, and should anybody else do so with
+ * this context when the first reader is made, that fails and says why. One
+ * thread of ours runs it, started with the first reader and ended with the
+ * last, after which none is left. A thread of pcscd's that waits for its card
+ * may run it meanwhile, ours stepping back: so a command that follows another
+ * needs no other thread to wake up. "In the loop" is in whichever runs it.
  */
 
 #pragma once
@@ -19,14 +21,14 @@
 bool ifd_thread_use(GError **error);
 
 /* One user less; the last ends the thread, and this returns when it is gone.
- * Not in the thread itself. */
+ * Not in the loop. */
 void ifd_thread_unuse(void);
 
-/* Runs `work` in the thread and returns when it has run. From any other thread
- * that holds no lock which `work` takes; while there is a user. */
+/* Runs `work` in the loop and returns when it has run. From any thread that does
+ * not run it and holds no lock which `work` takes; while there is a user. */
 void ifd_thread_call(void (*work)(void *data), void *data);
 
-/* Something that the thread is to do soon, as often as it is posted or less:
+/* Something that is to be done in the loop soon, as often as it is posted or less:
  * a post before the work has begun adds nothing to it. Zeroed at first. */
 typedef struct IfdWork {
 	void (*run)(void *data);
@@ -37,5 +39,16 @@ typedef struct IfdWork {
 
 void ifd_thread_post(IfdWork *work);
 
-/* Takes back what was posted and has not begun; only in the thread. */
+/* Takes back what was posted and has not begun; only in the loop. */
 void ifd_thread_take_back(IfdWork *work);
+
+/*
+ * Makes this thread the one that runs the loop: then come any number of turns,
+ * each of which returns when something was done or at `until` (monotonic time,
+ * µs), and a leave. False when another one of pcscd's runs it: what is posted is
+ * done by that or by ours, and when this thread waits no more it says so.
+ */
+bool ifd_thread_enter(void);
+void ifd_thread_turn(gint64 until);
+void ifd_thread_leave(void);
+void ifd_thread_waits_no_more(void);

@@ -391,8 +391,9 @@ static void on_closed(void *user, const GError *reason)
 		server->own = NULL;
 	pass_on(connection);
 	g_queue_push_tail(&server->over, connection);
+	/* Before a client that keeps the loop busy: the number is limited. */
 	if (server->reaper == 0)
-		server->reaper = g_idle_add(on_reap, server);
+		server->reaper = g_idle_add_full(G_PRIORITY_DEFAULT, on_reap, server, NULL);
 }
 
 static gboolean on_silence(void *user)

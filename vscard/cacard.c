@@ -19,6 +19,7 @@
 
 #include "vscard/cacard-guard.h"
 #include "vscard/cacard-options.h"
+#include "vscard/post.h"
 
 G_DEFINE_QUARK(vsc_cacard_error_quark, vsc_cacard_error)
 
@@ -91,7 +92,7 @@ struct VscCacard {
 	const VscCacardEvents *events;
 	void *user;
 	GPtrArray *slots; /* main: those told to the user */
-	GMainContext *context;
+	VscPost *post;
 	GThread *worker;
 	GThread *waiter;
 	GAsyncQueue *jobs;
@@ -101,10 +102,6 @@ struct VscCacard {
 	GPtrArray *readers; /* worker: its slots */
 	uint8_t *response;  /* worker: room for the longest */
 	bool emulates;      /* worker: the cards are the library's own, so guarded */
-
-	GMutex lock;
-	GQueue news;   /* under lock */
-	GSource *wake; /* under lock: tells the news; NULL if there are none */
 };
 
 /* ---- Slots, jobs and news ---- */
@@ -171,10 +168,6 @@ static void news_free(gpointer data)
 	g_free(news);
 }
 
-static gboolean tell_news(gpointer user);
-
-/* An idle source rather than g_main_context_invoke(), which would run here and
- * now when the loop happens not to run. */
 static void send_news(VscCacard *cacard, NewsKind kind, Slot *slot, Job *job)
 {
 	News *news = g_new0(News, 1);
@@ -183,15 +176,7 @@ static void send_news(VscCacard *cacard, NewsKind kind, Slot *slot, Job *job)
 	news->slot = g_atomic_rc_box_acquire(slot);
 	news->insertion = slot->insertion;
 	news->job = job;
-	g_mutex_lock(&cacard->lock);
-	g_queue_push_tail(&cacard->news, news);
-	if (cacard->wake == NULL) {
-		cacard->wake = g_idle_source_new();
-		g_source_set_priority(cacard->wake, G_PRIORITY_DEFAULT);
-		g_source_set_callback(cacard->wake, tell_news, cacard, NULL);
-		g_source_attach(cacard->wake, cacard->context);
-	}
-	g_mutex_unlock(&cacard->lock);
+	vsc_post_send(cacard->post, news);
 }
 
 /* ---- The worker: commands ---- */
@@ -653,8 +638,11 @@ static void tell_stayed(VscCacard *cacard, Slot *slot, bool present)
 		cacard->events->card_stayed(cacard->user, &slot->card, present);
 }
 
-static void tell(VscCacard *cacard, const News *news)
+static void tell_news(void *user, void *data)
 {
+	VscCacard *cacard = user;
+	const News *news = data;
+
 	switch (news->kind) {
 	case NEWS_READER:
 		tell_reader(cacard, news->slot);
@@ -681,24 +669,6 @@ static void tell(VscCacard *cacard, const News *news)
 	}
 }
 
-/* One piece of news a turn, so that others of the loop have theirs. */
-static gboolean tell_news(gpointer user)
-{
-	VscCacard *cacard = user;
-	News *news;
-	bool more;
-
-	g_mutex_lock(&cacard->lock);
-	news = g_queue_pop_head(&cacard->news);
-	more = !g_queue_is_empty(&cacard->news);
-	if (!more)
-		g_clear_pointer(&cacard->wake, g_source_unref);
-	g_mutex_unlock(&cacard->lock);
-	tell(cacard, news);
-	news_free(news);
-	return more ? G_SOURCE_CONTINUE : G_SOURCE_REMOVE;
-}
-
 /* ---- The whole ---- */
 
 VscCacard *vsc_cacard_new(const char *options, const VscCacardEvents *events, void *user,
@@ -710,14 +680,12 @@ VscCacard *vsc_cacard_new(const char *options, const VscCacardEvents *events, vo
 	cacard->user = user;
 	/* The library takes a blank at the end for an unknown option. */
 	cacard->options = options != NULL ? g_strchomp(g_strdup(options)) : NULL;
-	cacard->context = g_main_context_ref_thread_default();
+	cacard->post = vsc_post_new(tell_news, news_free, cacard);
 	cacard->jobs = g_async_queue_new_full(job_free);
 	cacard->started = g_async_queue_new();
 	cacard->slots = g_ptr_array_new_with_free_func(slot_unref);
 	cacard->readers = g_ptr_array_new_with_free_func(slot_unref);
 	cacard->response = g_malloc0(VSC_RESPONSE_MAX);
-	g_mutex_init(&cacard->lock);
-	g_queue_init(&cacard->news);
 	cacard->worker = g_thread_new("cacard", work, cacard);
 	g_async_queue_pop(cacard->started);
 	if (cacard->failure != NULL) {
@@ -745,19 +713,13 @@ void vsc_cacard_free(VscCacard *cacard)
 	if (cacard == NULL)
 		return;
 	stop_threads(cacard);
-	if (cacard->wake != NULL) {
-		g_source_destroy(cacard->wake);
-		g_source_unref(cacard->wake);
-	}
 	for (guint i = 0; i < cacard->slots->len; i++)
 		vsc_card_finish(cacard->slots->pdata[i]);
-	g_queue_clear_full(&cacard->news, news_free);
+	vsc_post_free(cacard->post);
 	g_async_queue_unref(cacard->jobs);
 	g_async_queue_unref(cacard->started);
 	g_ptr_array_unref(cacard->slots);
 	g_ptr_array_unref(cacard->readers);
-	g_main_context_unref(cacard->context);
-	g_mutex_clear(&cacard->lock);
 	g_free(cacard->response);
 	g_free(cacard->options);
 	g_free(cacard);

@@ -81,13 +81,18 @@ void vsc_pcsc_job_free(VscPcscJob *job)
 	g_free(job);
 }
 
+static bool is_awaited(const VscPcscJob *job)
+{
+	return job->token != VSC_TOKEN_NONE || job->kind == VSC_PCSC_DESCRIBE ||
+	       job->kind == VSC_PCSC_PROBE;
+}
+
 static void job_done(VscPcscReader *reader, VscPcscJob *job)
 {
 	if (job->outcome != VSC_OUTCOME_OK)
 		job_take_data(job, vmc_span(NULL, 0));
 	g_mutex_lock(&reader->lock);
-	if (reader->done != NULL &&
-	    (job->token != VSC_TOKEN_NONE || job->kind == VSC_PCSC_DESCRIBE))
+	if (reader->done != NULL && is_awaited(job))
 		reader->done(reader->user, g_steal_pointer(&job));
 	g_mutex_unlock(&reader->lock);
 	if (job != NULL)
@@ -404,6 +409,24 @@ static void do_transmit(VscPcscReader *reader, VscPcscJob *job)
 
 /* ---- What the reader is ---- */
 
+static void do_probe(VscPcscReader *reader, VscPcscJob *job)
+{
+	LONG error = need_context(reader);
+	SCARDHANDLE card;
+	DWORD protocol;
+
+	job->outcome = VSC_OUTCOME_OK;
+	if (error == SCARD_S_SUCCESS && !reader->connected)
+		error = SCardConnect(reader->context, reader->name, share_mode(reader),
+				     SCARD_PROTOCOL_T0 | SCARD_PROTOCOL_T1, &card, &protocol);
+	if (error != SCARD_S_SUCCESS)
+		take_error(job, error);
+	else if (!reader->connected)
+		SCardDisconnect(card, SCARD_LEAVE_CARD);
+	if (is_service_gone(error))
+		forget_context(reader);
+}
+
 static char *attribute(SCARDHANDLE card, DWORD which)
 {
 	uint8_t value[ATTRIBUTE_MAX];
@@ -458,6 +481,9 @@ static void serve(VscPcscReader *reader, VscPcscJob *job)
 		break;
 	case VSC_PCSC_DESCRIBE:
 		do_describe(reader, job);
+		break;
+	case VSC_PCSC_PROBE:
+		do_probe(reader, job);
 		break;
 	case VSC_PCSC_DROP:
 		disconnect(reader, SCARD_LEAVE_CARD);

@@ -18,6 +18,7 @@ typedef enum VscPcscJobKind {
 	VSC_PCSC_RESET,
 	VSC_PCSC_TRANSMIT,
 	VSC_PCSC_DESCRIBE, /* asks the driver what the reader is */
+	VSC_PCSC_PROBE,    /* is the card another program's alone? OK: no */
 	VSC_PCSC_DROP,     /* the card is gone */
 	VSC_PCSC_WITHDRAW, /* it is there, but lent no more */
 	VSC_PCSC_STOP,     /* the reader's own */
@@ -53,7 +54,7 @@ VscPcscJob *vsc_pcsc_job_new(VscPcscJobKind kind, VmcSpan data);
 void vsc_pcsc_job_free(VscPcscJob *job);
 
 /* The reader called `name`. `done` is called from its thread with each job that
- * has a token or is DESCRIBE, and owns it then. */
+ * has a token, or is DESCRIBE or PROBE, and owns it then. */
 VscPcscReader *vsc_pcsc_reader_new(const char *name, VscShareMode mode,
 				   void (*done)(void *user, VscPcscJob *job), void *user);
 

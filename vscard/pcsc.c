@@ -17,9 +17,11 @@
 
 /* How long cards may take to be reset at the end. */
 #define STOP_MS 2000
-/* A card that another program has for itself is tried again when pcscd says
- * that it is free, and now and then for when it was free in between. */
-#define BLOCKED_SECONDS 30u
+/* A card that another program has for itself is lent when pcscd says that it is
+ * free; it does not say so of a use shorter than 0.4 s. So it is tried as well,
+ * ever less often. */
+#define PROBE_FIRST_SECONDS 1u
+#define PROBE_MAX_SECONDS 60u
 
 /* One reader. */
 typedef struct Slot {
@@ -32,7 +34,8 @@ typedef struct Slot {
 	bool there;         /* a card is in the reader, */
 	bool out;           /* taken out by hand, */
 	bool blocked;       /* another program's alone */
-	guint blocked_timer;
+	guint probe_timer;
+	unsigned probe_seconds;
 	uint8_t atr[VSC_ATR_MAX]; /* of the card that is there */
 	size_t atr_len;
 } Slot;
@@ -167,6 +170,14 @@ static void tell_card_changed(Slot *slot)
 		slot->owner->events->card_changed(slot->owner->user, &slot->card);
 }
 
+static void push_own(Slot *slot, VscPcscJobKind kind)
+{
+	VscPcscJob *job = vsc_pcsc_job_new(kind, vmc_span(NULL, 0));
+
+	job->slot = slot->serial;
+	vsc_pcsc_reader_push(slot->reader, job);
+}
+
 /* What is still asked of the card is asked in vain, and the worker lets go. */
 static void card_gone(Slot *slot)
 {
@@ -174,9 +185,7 @@ static void card_gone(Slot *slot)
 		return;
 	for (GList *link = slot->pending.head; link != NULL; link = link->next)
 		g_atomic_int_set(&((VscPcscJob *)link->data)->begun, VSC_PCSC_CANCELLED);
-	vsc_pcsc_reader_push(slot->reader,
-			     vsc_pcsc_job_new(slot->there ? VSC_PCSC_WITHDRAW : VSC_PCSC_DROP,
-					      vmc_span(NULL, 0)));
+	push_own(slot, slot->there ? VSC_PCSC_WITHDRAW : VSC_PCSC_DROP);
 	vsc_card_emit_removed(&slot->card);
 	tell_card_changed(slot);
 }
@@ -193,18 +202,35 @@ static void card_there(Slot *slot)
 
 static void unblock(Slot *slot)
 {
-	g_clear_handle_id(&slot->blocked_timer, g_source_remove);
+	g_clear_handle_id(&slot->probe_timer, g_source_remove);
 	slot->blocked = false;
 	card_there(slot);
 }
 
-static gboolean on_blocked_long(gpointer user)
+static gboolean on_probe_time(gpointer user)
 {
 	Slot *slot = user;
 
-	slot->blocked_timer = 0;
-	unblock(slot);
+	slot->probe_timer = 0;
+	push_own(slot, VSC_PCSC_PROBE);
 	return G_SOURCE_REMOVE;
+}
+
+static void probe_later(Slot *slot)
+{
+	g_clear_handle_id(&slot->probe_timer, g_source_remove);
+	slot->probe_timer = g_timeout_add_seconds(slot->probe_seconds, on_probe_time, slot);
+	slot->probe_seconds = MIN(slot->probe_seconds * 2, PROBE_MAX_SECONDS);
+}
+
+static void take_probe(Slot *slot, VscOutcome outcome)
+{
+	if (!slot->blocked)
+		return;
+	if (outcome == VSC_OUTCOME_OK)
+		unblock(slot);
+	else
+		probe_later(slot);
 }
 
 static void block(Slot *slot)
@@ -212,8 +238,8 @@ static void block(Slot *slot)
 	g_message("another program has the card in reader '%s' for itself%s", slot->card.name,
 		  slot->owner->mode == VSC_SHARE_ALONE ? ", or uses it" : "");
 	slot->blocked = true;
-	g_clear_handle_id(&slot->blocked_timer, g_source_remove);
-	slot->blocked_timer = g_timeout_add_seconds(BLOCKED_SECONDS, on_blocked_long, slot);
+	slot->probe_seconds = PROBE_FIRST_SECONDS;
+	probe_later(slot);
 	card_gone(slot);
 }
 
@@ -263,7 +289,7 @@ static Slot *find_serial(VscPcsc *pcsc, unsigned serial)
 
 static void slot_free(Slot *slot, gint64 until)
 {
-	g_clear_handle_id(&slot->blocked_timer, g_source_remove);
+	g_clear_handle_id(&slot->probe_timer, g_source_remove);
 	vsc_pcsc_reader_free(slot->reader, until);
 	vsc_card_finish(&slot->card);
 	g_queue_clear(&slot->pending);
@@ -273,7 +299,6 @@ static void slot_free(Slot *slot, gint64 until)
 static void reader_added(VscPcsc *pcsc, const char *name)
 {
 	Slot *slot;
-	VscPcscJob *job;
 
 	if (pcsc->events->wanted != NULL && !pcsc->events->wanted(pcsc->user, name))
 		return;
@@ -284,9 +309,7 @@ static void reader_added(VscPcsc *pcsc, const char *name)
 	g_queue_init(&slot->pending);
 	slot->reader = vsc_pcsc_reader_new(name, pcsc->mode, on_done, pcsc);
 	g_ptr_array_add(pcsc->slots, slot);
-	job = vsc_pcsc_job_new(VSC_PCSC_DESCRIBE, vmc_span(NULL, 0));
-	job->slot = slot->serial;
-	vsc_pcsc_reader_push(slot->reader, job);
+	push_own(slot, VSC_PCSC_DESCRIBE);
 	if (pcsc->events->reader_added != NULL)
 		pcsc->events->reader_added(pcsc->user, &slot->card);
 }
@@ -359,6 +382,7 @@ static void take_change(VscPcsc *pcsc, const News *news)
 	case VSC_PCSC_CARD_GONE:
 		if (slot != NULL) {
 			slot->there = slot->blocked = false;
+			g_clear_handle_id(&slot->probe_timer, g_source_remove);
 			card_gone(slot);
 		}
 		return;
@@ -378,6 +402,10 @@ static void take_job(VscPcsc *pcsc, VscPcscJob *job)
 		return;
 	if (job->kind == VSC_PCSC_DESCRIBE) {
 		vsc_card_describe(&slot->card, NULL, &job->info);
+		return;
+	}
+	if (job->kind == VSC_PCSC_PROBE) {
+		take_probe(slot, job->outcome);
 		return;
 	}
 	g_queue_remove(&slot->pending, job);

@@ -263,7 +263,7 @@ VscShareStep vsc_share_before(VscShare *share, gint64 now, VmcSpan bytes)
 		return VSC_SHARE_BEGIN;
 	if (share->mode == VSC_SHARE_TURNS && anew && now - share->opened >= VSC_SHARE_TURN_MS)
 		return VSC_SHARE_YIELD;
-	if (!share->disturbed || (known && !basic))
+	if (!share->disturbed || (known && !basic) || (known && command.ins == INS_MANAGE_CHANNEL))
 		return VSC_SHARE_PASS;
 	return repair(share, anew);
 }

@@ -8,7 +8,8 @@
  * The first byte of the input chooses: bits 1..0 how it begins, bit 2 whether
  * a powered card is there, bit 3 whether the second half comes on another
  * connection, which goes on where the first one ended, bits 7..4 in how large
- * pieces it is sent.
+ * pieces it is sent, bit 4 by itself whether the device becomes another before
+ * the second half, for a peer that can acknowledge it.
  */
 
 #include <stdint.h>
@@ -101,7 +102,7 @@ static void begin(Fuzz *fuzz, uint8_t choice)
 	g_assert_true(fuzz->open);
 	vsc_test_card_set_present(fuzz->card, choice & 4);
 	if (choice & 1)
-		send_hello(fuzz, choice & 2 ? 0x76 : 0x00);
+		send_hello(fuzz, (uint8_t)((choice & 2 ? 0x76 : 0x00) | (choice & 0x10) >> 1));
 	if (choice & 2)
 		send_configure(fuzz, choice & 1);
 	run_loop();
@@ -133,13 +134,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	VmcSpan input = vmc_span(data, size), piece;
 	Fuzz fuzz = { .open = false };
 	uint8_t choice = 0;
-	bool again;
+	bool again, changed;
 
 	vmc_span_u8(&input, &choice);
 	again = !(choice & 8);
+	changed = !(choice & 0x10);
 	begin(&fuzz, choice);
 	while (vmc_span_take(&input, MIN(input.len, (size_t)1 << (choice >> 4)), &piece) &&
 	       piece.len > 0) {
+		if (!changed && input.len < size / 2) {
+			changed = true;
+			usb_device_changed(ccid_device_usb(fuzz.device));
+		}
 		if (!again && input.len < size / 2) {
 			again = true;
 			connect_again(&fuzz);

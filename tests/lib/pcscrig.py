@@ -99,19 +99,15 @@ class Rig:
             self.close()
             raise
 
-    def set_devices(self, devices, later=()):
-        """The readers that the next start finds; slots stay. Those in `later` do
-        not work until plug()."""
+    def set_devices(self, devices):
+        """The readers that the next start finds; slots stay."""
         self.devices = devices
         text = self.conf
         for n, name in enumerate(devices):
             port = FIRST_PORT + n * SLOTS_EACH
             # The driver's slots are global to its file, so each device has its own.
             library = self.folder / f"vpcd{n}.so"
-            if name in later:
-                pathlib.Path(library).write_bytes(b"")
-            else:
-                shutil.copy(DRIVER, library)
+            shutil.copy(DRIVER, library)
             text += reader_conf(name, f"/dev/null:{port:#x}", library, port)
         while len(self.slots) < len(devices) * SLOTS_EACH:
             self.slots.append(Slot(self.connector(FIRST_PORT + len(self.slots))))
@@ -194,11 +190,6 @@ class Rig:
     def restart(self, sig=signal.SIGTERM):
         self.stop(sig)
         self.start()
-
-    def plug(self, name):
-        """A device that was to come later comes."""
-        shutil.copy(DRIVER, self.folder / f"vpcd{self.devices.index(name)}.so")
-        self.reread()
 
     def reread(self):
         """Has pcscd look for readers of its configuration that did not work."""

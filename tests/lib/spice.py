@@ -578,5 +578,5 @@ class SpiceAppliance(Appliance):
         kind, _, card = self.first_card[3].partition(",")
         return ["-chardev", f"socket,id=usb0,path={self.usb()},server=on,wait=off",
                 "-device", "usbredir,id=bus0,chardev=usb0",
-                "-device", "usb-ccid,id=ccid0,bus=bus0.0",
+                "-device", f"usb-ccid,id=ccid0,bus=bus0.0{self.ccid}",
                 *self.first_card[:3], f"{kind},{card},bus=ccid0.0"]

@@ -199,8 +199,7 @@ static void do_unload(Call *call)
 	handle = NULL;
 }
 
-/* One byte: threads that are neither the first nor in a call. */
-static void do_threads(Call *call)
+static int count_threads(void)
 {
 	DIR *tasks = opendir("/proc/self/task");
 	int n = 0;
@@ -208,7 +207,16 @@ static void do_threads(Call *call)
 	while (tasks != NULL && readdir(tasks) != NULL)
 		n++;
 	closedir(tasks);
-	call->code = n - 2 - 1 - g_atomic_int_get(&calls);
+	return n - 2 - 1 - g_atomic_int_get(&calls);
+}
+
+/* Threads that are neither the first nor in a call; those of calls that are
+ * done have a moment to go. */
+static void do_threads(Call *call)
+{
+	for (int i = 0; i < 200 && count_threads() > 0; i++)
+		g_usleep(10000);
+	call->code = count_threads();
 }
 
 static const struct {

@@ -14,7 +14,7 @@ import ifd
 import vscard
 from ifd import (COMMUNICATION_ERROR, HOSTILE, ICC_NOT_PRESENT, POWER_ACTION, POWER_DOWN, POWER_UP,
                  RESET, RESPONSE_TIMEOUT, SUCCESS, Driver)
-from programs import Folder
+from programs import Folder, Program
 from stream import Closed
 from vscard import APDU, ATR, CARD_REMOVE, ERROR, INIT, READER_ADD, READER_REMOVE, Client, pack
 
@@ -448,6 +448,27 @@ class Readers(DriverCase):
         self.assertEqual(self.driver.code("close", 2), SUCCESS)
         client.stream.wait_closed()
         self.assertEqual(self.driver.code("threads"), 0)
+
+    def test_slots_at_work(self):
+        """Commands on four slots at once: each gets its own answer, whichever
+        thread runs the loop."""
+        for slot in range(4):
+            self.assertEqual(self.open(slot, ",slots=4"), SUCCESS)
+        with Program("tests/peer/echo-client", f"path={self.path}", "t1",
+                     *(f"--reader=R{n}" for n in range(4))):
+            for slot in range(4):
+                wait_for(lambda slot=slot: self.driver.present(slot), "the card is not seen")
+                self.assertEqual(self.driver.power(lun=slot).code, SUCCESS)
+            self.assertEqual(self.driver.code("wait", 0, 1), SUCCESS)
+            for n in range(300):
+                commands = [vscard.echo_command(n + slot & 0xFF, b"%d" % n, 4 + slot)
+                            for slot in range(4)]
+                pending = [self.driver.start("transmit", slot, command, 20)
+                           for slot, command in enumerate(commands)]
+                for command, call in zip(commands, pending):
+                    self.assertEqual(call.result().data, vscard.echo_answer(command))
+        for slot in range(4):
+            wait_for(lambda slot=slot: not self.driver.present(slot), "the card stays")
 
     def test_readers(self):
         """Sixteen, each with its client; one that opens or closes is not in the

@@ -14,7 +14,7 @@ import unittest
 
 import vscard
 from ccid import CcidHost
-from programs import END_LIMIT, NORMAL, SAN, Appliance, Folder, Program, run
+from programs import END_LIMIT, NORMAL, ROOT, SAN, Appliance, Folder, Program, run
 from rig import power_on, round_trip
 from stream import connect
 
@@ -264,6 +264,20 @@ class Slots(Case):
             until(lambda: "'fourth'" in program.errors())
             self.assertRegex(program.errors(), "chardev ccid has one reader more.*more than 3 by "
                                                "slots=")
+
+    def test_emulated_card_in_a_slot(self):
+        subprocess.run([ROOT / "fixtures/make-nssdb", self.folder / "nssdb", "--pin", "1234"],
+                       check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        card = (f"ccid-card-emulated,backend=certificates,db={self.folder / 'nssdb'},"
+                "cert1=id,cert2=signing,cert3=encryption,slot=1")
+        with Program("vscardd", *self.usb_args(), *self.card_args(), "-device",
+                     "usb-ccid,slots=2", *DEVICES[2:], "-device", card), \
+             CcidHost(self.folder / "usb").open() as host, \
+             vscard.Client.with_card(self.folder / "card"):
+            host.wait_icc(1, 1)
+            self.assertIn(b"cd144", host.power_on(1).data)
+            host.wait_icc(1, 0)
+            self.assertEqual(host.power_on(0).data, vscard.ECHO_ATR)
 
     def test_shared_chardev(self):
         """A USB reader for each reader of one client."""

@@ -207,11 +207,19 @@ class Process(unittest.TestCase):
             rig.serve()
             idle = rig.appliance.server_pid()
             library.control.setblocking(False)
-            with self.assertRaises(BlockingIOError):
-                for n in range(8, 100000):
+            numbers = iter(range(8, 1000000))
+            # A busy machine's may only be late when there is no room the first time.
+            deadline = time.monotonic() + 120
+            while library.process.poll() is None and time.monotonic() < deadline:
+                try:
+                    n = next(numbers)
                     library.say(DEVICE, n, 1, "port", "org.vscard.test.0")
                     library.say(REMOVE, n)
-            self.assertEqual(library.process.wait(120), -signal.SIGALRM)
+                except BlockingIOError:
+                    time.sleep(0.1)
+                except OSError:  # it has just ended
+                    break
+            self.assertEqual(library.process.wait(10), -signal.SIGALRM)
             self.assertEqual(rig.appliance.server_pid(), idle)
             rig.serve()
 

@@ -8,7 +8,7 @@ import unittest
 import ccid
 import usbip
 import vscard
-from ccid import ABSENT, ACTIVE, DATA_BLOCK, INACTIVE, pack
+from ccid import ABSENT, INACTIVE, pack
 from programs import Appliance, Folder, Program
 from rig import ECHO, ReaderCase, power_on, round_trip
 from stream import Closed, Late, connect

@@ -370,6 +370,7 @@ static void channels_are_apart(void **state)
 	command_passes(&at, SELECT_ONE);
 	idle(&at, VSC_SHARE_IDLE_MS);
 	command_is(&at, "01b0000010", OK, "begin pass");
+	command_is(&at, "0070000001", OK, "pass");
 	command_is(&at, READ, OK, "replay " SELECT_ONE " pass");
 }
 
