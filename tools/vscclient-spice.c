@@ -142,10 +142,7 @@ bool client_spice_failed(ClientSpice *spice, const GError *reason, unsigned agai
 {
 	if (vmc_spice_session_error(spice->session) == VMC_SPICE_ERROR_PASSWORD)
 		return failed_password(spice, reason) || spice->options->viewer != NULL;
-	if (again_ms > 0)
-		say("%s; trying again in %u s", reason->message, (again_ms + 999) / 1000);
-	else
-		say("%s", reason->message);
+	spice->events->failed(spice->user, reason, again_ms);
 	return again_ms > 0 || spice->options->viewer != NULL;
 }
 

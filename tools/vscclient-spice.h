@@ -19,6 +19,8 @@ typedef struct ClientSpiceEvents {
 	void (*again)(void *user);
 	/* It is over: the viewer ended, or nobody gave a password. Said why. */
 	void (*ended)(void *user, ClientExit status);
+	/* An attempt failed, as client_spice_failed() was told: to be said. */
+	void (*failed)(void *user, const GError *reason, unsigned again_ms);
 	/* The terminal is being read: nobody else may. */
 	void (*asking)(void *user, bool asking);
 } ClientSpiceEvents;
