@@ -50,5 +50,9 @@ bool client_spice_failed(ClientSpice *spice, const GError *reason, unsigned agai
  * none of its own. */
 ClientExit client_spice_exit(const ClientSpice *spice, ClientExit other);
 
+/* SPICE's number (SPICE_CHANNEL_…) of the type of channel that `want` is first
+ * looked for on. */
+uint8_t client_spice_channel_type(VmcSpiceWant want);
+
 /* True if a viewer keeps the session: it may come and go. */
 bool client_spice_has_viewer(const ClientSpice *spice);
