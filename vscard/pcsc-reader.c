@@ -24,6 +24,8 @@ _Static_assert(VSC_RESPONSE_MAX <= MAX_BUFFER_SIZE_EXTENDED, "and every response
 
 /* An event of the card's may be there before each try to begin. */
 #define BEGIN_TRIES 3
+/* So often the programs of others may come in between. */
+#define RESET_TRIES 10
 /* An attribute of a reader is not longer. */
 #define ATTRIBUTE_MAX 256u
 
@@ -227,10 +229,17 @@ static void end(VscPcscReader *reader)
 
 /* ---- Power ---- */
 
+/* A reset waits for the transactions of others, and fails if the next of them is
+ * faster than pcscd. */
 static void disconnect(VscPcscReader *reader, DWORD disposition)
 {
-	if (reader->connected)
-		SCardDisconnect(reader->card, disposition);
+	LONG error = SCARD_E_SHARING_VIOLATION;
+
+	for (int i = 0; i < RESET_TRIES && error == SCARD_E_SHARING_VIOLATION; i++)
+		error = reader->connected ? SCardDisconnect(reader->card, disposition) :
+					    SCARD_S_SUCCESS;
+	if (error == SCARD_E_SHARING_VIOLATION)
+		SCardDisconnect(reader->card, SCARD_LEAVE_CARD);
 	reader->connected = false;
 }
 
