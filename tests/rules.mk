@@ -32,7 +32,7 @@ DEB_OF_setpriv := util-linux
 DEB_OF_ip := iproute2
 DEB_OF_systemd-analyze := systemd
 DEB_OF_clang := clang
-TEST_DEBS := $(sort $(foreach t,$(TEST_TOOLS) $(FUZZ_TOOLS),$(DEB_OF_$(t))) libclang-rt-14-dev \
+TEST_DEBS := $(sort $(foreach t,$(TEST_TOOLS) $(FUZZ_TOOLS),$(DEB_OF_$(t))) libclang-rt-14-dev scdaemon \
 	python3-gi gir1.2-spiceclientglib-2.0 libsasl2-modules vsmartcard-vpcd python3-pyscard \
 	python3-pycryptodome)
 

@@ -60,7 +60,8 @@ class Lent(pcsc_seen.Seen):
 
     def wait(self, event):
         done = self.guest.run(f"pcsc-tool wait {event} 30")
-        self.assertEqual(done.status, 0, f"{done.text}\n{self.all_views()}")
+        if done.status != 0:
+            self.fail(f"{done.text}\n{self.all_views()}")
 
     def all_views(self):
         """Who has seen what, from the guest to the owner."""

@@ -122,14 +122,19 @@ def fetch(card, tpdu):
     return exchange(card, tpdu[:4] + bytes([sw2])) if sw1 == 0x6C else (got, sw1, sw2)
 
 
+def pieces(apdu, data):
+    """An extended APDU in pieces. None ends between data and Le: so much is a
+    whole command of case 3."""
+    size = SHORT_MAX - (len(apdu) > 7 + len(data) and (7 + len(data)) % SHORT_MAX == 0)
+    return [apdu[at:at + size] for at in range(0, len(apdu), size)]
+
+
 def send_tpdus(card, apdu, data):
     """The command without its Le: in ENVELOPEs if it is extended."""
     if len(apdu) > 5 and apdu[4] == 0:
-        pieces = [apdu[at:at + SHORT_MAX] for at in range(0, len(apdu), SHORT_MAX)]
-        for piece in pieces[:-1]:
-            if exchange(card, bytes([0, ENVELOPE, 0, 0, len(piece)]) + piece) != (b"", *OK):
-                return b"", 0, 0
-        return exchange(card, bytes([0, ENVELOPE, 0, 0, len(pieces[-1])]) + pieces[-1])
+        for piece in pieces(apdu, data):
+            got = exchange(card, bytes([0, ENVELOPE, 0, 0, len(piece)]) + piece)
+        return got
     return fetch(card, apdu[:5 + len(data)] if data else apdu.ljust(5, b"\0"))
 
 
