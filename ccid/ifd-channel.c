@@ -41,6 +41,7 @@ typedef struct Slot {
 	IfdChannel *channel;
 	uint32_t n;
 	VscCard *card; /* in the loop only */
+	char *unnamed; /* what the card is called while nobody says its name */
 	IfdWork work;
 
 	GCond answered; /* the request is done, or has more time */
@@ -51,6 +52,7 @@ typedef struct Slot {
 
 	bool open;
 	bool present, powered;
+	bool lit; /* was asked for its ATR, so it has, or may get, power */
 	uint8_t atr[VSC_ATR_MAX];
 	size_t atr_len;
 	VscReaderInfo info;
@@ -181,7 +183,7 @@ static void on_removed(void *user)
 
 	g_mutex_lock(&slot->channel->lock);
 	slot->present = false;
-	slot->powered = false;
+	slot->powered = slot->lit = false;
 	slot->atr_len = 0;
 	slot->removed = true;
 	end_request(slot, IFD_RESULT_NO_CARD);
@@ -207,12 +209,13 @@ static void info_copy(VscReaderInfo *to, const VscReaderInfo *from)
 static void on_described(void *user)
 {
 	Slot *slot = user;
+	const char *name = vsc_card_name(slot->card);
 
 	g_mutex_lock(&slot->channel->lock);
 	info_copy(&slot->info, vsc_card_info(slot->card));
 	/* pcscd's name of the reader is fixed; here the other side's shows. */
-	if (slot->info.type == NULL)
-		slot->info.type = g_strdup(vsc_card_name(slot->card));
+	if (slot->info.type == NULL && g_strcmp0(name, slot->unnamed) != 0)
+		slot->info.type = g_strdup(name);
 	g_mutex_unlock(&slot->channel->lock);
 }
 
@@ -230,6 +233,8 @@ static void begin(Slot *slot, Request *request)
 {
 	request->begun = true;
 	slot->token = vsc_token_next();
+	if (request->ask != ASK_TRANSMIT)
+		slot->lit = request->ask != ASK_POWER_OFF;
 	switch (request->ask) {
 	case ASK_POWER_ON:
 		vsc_card_power_on(slot->card, slot->token);
@@ -522,9 +527,9 @@ static void let_go(void *data)
 		vsc_card_cancel(slot->card, slot->dropped);
 	slot->dropped = VSC_TOKEN_NONE;
 	end_request(slot, IFD_RESULT_CLOSED);
-	if (slot->powered)
+	if (slot->lit)
 		vsc_card_power_off(slot->card, vsc_token_next());
-	slot->powered = false;
+	slot->powered = slot->lit = false;
 	slot->atr_len = 0;
 	g_mutex_unlock(&slot->channel->lock);
 }
@@ -576,6 +581,7 @@ static void make(void *data)
 		Slot *slot = &channel->slots[n];
 
 		slot->card = vsc_host_link_card(channel->link, n);
+		slot->unnamed = g_strdup(vsc_card_name(slot->card));
 		vsc_card_set_user(slot->card, &card_events, slot);
 		slot->present = vsc_card_present(slot->card);
 	}
@@ -652,6 +658,7 @@ void ifd_channel_unref(IfdChannel *channel)
 		return;
 	for (uint32_t n = 0; n < channel->n_slots; n++) {
 		info_clear(&channel->slots[n].info);
+		g_free(channel->slots[n].unnamed);
 		g_cond_clear(&channel->slots[n].answered);
 		g_cond_clear(&channel->slots[n].changed);
 	}

@@ -25,9 +25,12 @@ typedef struct CcidReader CcidReader;
 #define CCID_TIME_EXTENSION_MS 1000
 
 /* IccPowerOn is another matter: libccid waits 60 s for its answer and takes a
- * time extension for an empty ATR, so one leaves only when waiting longer
- * would lose that host anyway. */
-#define CCID_POWER_ON_EXTENSION_MS 45000
+ * time extension for an empty ATR. So none is sent; a card that has no ATR for
+ * so long, because it still works on what was cancelled by a reset, say, is
+ * mute, as one would be in a reader that can hold it. The host may try again,
+ * and there is time for the answer on its way. As long as a wire may be silent:
+ * VSC_HOST_SILENT_MS. */
+#define CCID_POWER_ON_MS 30000
 
 /* bError of a time extension: hosts multiply their timeout by it (6.2.6). More
  * than one, so that an extension which a loaded machine sends late is not too

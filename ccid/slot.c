@@ -40,7 +40,7 @@ struct CcidSlot {
 
 	VscToken pending; /* VSC_TOKEN_NONE: no command waits for the card */
 	uint8_t pending_type, pending_seq;
-	int64_t extension_at;
+	int64_t due; /* its time extension, or of IccPowerOn its end */
 
 	bool chaining;
 	VmcBuf chain;
@@ -178,7 +178,7 @@ static VscToken begin(CcidSlot *slot, const CcidMessage *command, int64_t now)
 	slot->pending = next_token(slot);
 	slot->pending_type = command->type;
 	slot->pending_seq = command->seq;
-	slot->extension_at = now + (power_on ? CCID_POWER_ON_EXTENSION_MS : CCID_TIME_EXTENSION_MS);
+	slot->due = now + (power_on ? CCID_POWER_ON_MS : CCID_TIME_EXTENSION_MS);
 	return slot->pending;
 }
 
@@ -192,10 +192,24 @@ static void fail_pending(CcidSlot *slot, uint8_t error)
 	answer_failed(slot, slot->pending_type, slot->pending_seq, error);
 }
 
-static void cancel_request(CcidSlot *slot)
+/* The slot gives the card no more power, however long that takes. */
+static void take_power(CcidSlot *slot)
 {
-	if (slot->pending != VSC_TOKEN_NONE && slot->card)
-		vsc_card_cancel(slot->card, slot->pending);
+	slot->powered = false;
+	vsc_card_power_off(slot->card, next_token(slot));
+}
+
+/* Takes back what the card was asked for. One that was asked for its ATR may
+ * get power all the same, which nobody wants then. */
+static void withdraw_request(CcidSlot *slot)
+{
+	if (slot->pending == VSC_TOKEN_NONE || !slot->card)
+		return;
+	vsc_card_cancel(slot->card, slot->pending);
+	if (slot->pending_type != CCID_ICC_POWER_ON)
+		return;
+	slot->active = false;
+	take_power(slot);
 }
 
 static void drop_chain(CcidSlot *slot)
@@ -357,13 +371,6 @@ static void power_on(CcidSlot *slot, const CcidMessage *command, int64_t now)
 		vsc_card_reset(slot->card, token);
 	else
 		vsc_card_power_on(slot->card, token);
-}
-
-/* The slot gives the card no more power, however long that takes. */
-static void take_power(CcidSlot *slot)
-{
-	slot->powered = false;
-	vsc_card_power_off(slot->card, next_token(slot));
 }
 
 static void power_off(CcidSlot *slot, const CcidMessage *command, int64_t now)
@@ -557,7 +564,7 @@ void ccid_slot_abort(CcidSlot *slot, uint8_t seq)
 	bool complete = slot->abort == ABORT_MESSAGE && slot->abort_seq == seq;
 
 	g_debug("slot %u: the host aborts command %u", slot->index, seq);
-	cancel_request(slot);
+	withdraw_request(slot);
 	fail_pending(slot, CCID_ERROR_ABORTED);
 	drop_chain(slot);
 	if (complete) {
@@ -590,16 +597,28 @@ void ccid_slot_command(CcidSlot *slot, const CcidMessage *message, int64_t now)
 
 int64_t ccid_slot_deadline(const CcidSlot *slot)
 {
-	return slot->pending != VSC_TOKEN_NONE ? slot->extension_at : -1;
+	return slot->pending != VSC_TOKEN_NONE ? slot->due : -1;
+}
+
+/* No ATR came in time. */
+static void end_power_on(CcidSlot *slot)
+{
+	g_debug("slot %u: no ATR for %d s", slot->index, CCID_POWER_ON_MS / 1000);
+	withdraw_request(slot);
+	fail_pending(slot, CCID_ERROR_MUTE);
 }
 
 void ccid_slot_tick(CcidSlot *slot, int64_t now)
 {
 	uint8_t status = (uint8_t)(ccid_slot_status(slot) | CCID_COMMAND_TIME_EXTENSION);
 
-	if (slot->pending == VSC_TOKEN_NONE || now < slot->extension_at)
+	if (slot->pending == VSC_TOKEN_NONE || now < slot->due)
 		return;
-	slot->extension_at = now + CCID_TIME_EXTENSION_MS;
+	if (slot->pending_type == CCID_ICC_POWER_ON) {
+		end_power_on(slot);
+		return;
+	}
+	slot->due = now + CCID_TIME_EXTENSION_MS;
 	g_debug("slot %u: %s %u takes its time", slot->index, ccid_message_name(slot->pending_type),
 		slot->pending_seq);
 	answer_status(slot, slot->pending_type, slot->pending_seq, status,
@@ -610,7 +629,7 @@ void ccid_slot_tick(CcidSlot *slot, int64_t now)
 
 void ccid_slot_reset(CcidSlot *slot)
 {
-	cancel_request(slot);
+	withdraw_request(slot);
 	slot->pending = VSC_TOKEN_NONE;
 	slot->abort = ABORT_NONE;
 	/* A power on that was cancelled, or aborted, may have come to pass. */
@@ -625,7 +644,7 @@ void ccid_slot_set_card(CcidSlot *slot, VscCard *card)
 	bool was = slot->present;
 
 	if (slot->card) {
-		cancel_request(slot);
+		withdraw_request(slot);
 		vsc_card_set_user(slot->card, NULL, NULL);
 	}
 	slot->card = card;
@@ -655,7 +674,7 @@ void ccid_slot_free(CcidSlot *slot)
 	if (!slot)
 		return;
 	if (slot->card) {
-		cancel_request(slot);
+		withdraw_request(slot);
 		vsc_card_set_user(slot->card, NULL, NULL);
 	}
 	drop_chain(slot);

@@ -46,7 +46,7 @@ void ccid_slot_command(CcidSlot *slot, const CcidMessage *message, int64_t now);
 /* The class request ABORT (5.3.1). */
 void ccid_slot_abort(CcidSlot *slot, uint8_t seq);
 
-/* When the next time extension is due, -1 for never. */
+/* When the pending command's time extension or end is due, -1 for never. */
 int64_t ccid_slot_deadline(const CcidSlot *slot);
 void ccid_slot_tick(CcidSlot *slot, int64_t now);
 

@@ -71,6 +71,9 @@ $(FUZZ_PROGRAMS): %: %.o $(fuzz_main) $(BUILD)/libtest.a $(ARCHIVES)
 $(BUILD)/tests/peer/relay-viewer: $(BUILD)/tools/vscclient-viewer.o
 $(BUILD)/tests/unit/test-vscclient-options: $(BUILD)/tools/vscclient-options.o $(BUILD)/tools/vscclient-exit.o
 
+$(BUILD)/tests/unit/test-vscclient-attempts: $(BUILD)/tools/vscclient-attempts.o \
+	$(BUILD)/tools/vscclient-say.o
+
 .PHONY: test-programs fuzz-programs
 test-programs: all $(TEST_PROGRAMS) $(FUZZ_PROGRAMS)
 fuzz-programs: $(FUZZ_PROGRAMS)

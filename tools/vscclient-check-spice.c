@@ -10,6 +10,7 @@
 #include <spice/enums.h>
 
 #include "tools/vscclient-say.h"
+#include "tools/vscclient-spice.h"
 #include "vmc/spice-connection.h"
 
 /* Servers number their sessions by rand(), below this. */
@@ -127,20 +128,6 @@ static const VmcSpiceConnectionEvents events = {
 	.over = on_over,
 };
 
-static uint8_t channel_type(VmcSpiceWant want)
-{
-	switch (want) {
-	case VMC_SPICE_WANT_CARD:
-	case VMC_SPICE_WANT_SMARTCARD:
-		break;
-	case VMC_SPICE_WANT_PORT:
-		return SPICE_CHANNEL_PORT;
-	case VMC_SPICE_WANT_USBREDIR:
-		return SPICE_CHANNEL_USBREDIR;
-	}
-	return SPICE_CHANNEL_SMARTCARD;
-}
-
 static void connect_probe(Probe *probe)
 {
 	const VmcSpiceConnectionConfig config = {
@@ -164,7 +151,7 @@ ClientExit client_check_spice(const ClientOptions *options)
 		return CLIENT_EXIT_UNTRUSTED;
 	}
 	probe.loop = g_main_loop_new(NULL, FALSE);
-	probe.type = channel_type(options->want);
+	probe.type = client_spice_channel_type(options->want);
 	probe.over_tls = options->spice.path == NULL && options->spice.port == 0;
 	connect_probe(&probe);
 	g_main_loop_run(probe.loop);

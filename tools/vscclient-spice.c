@@ -142,10 +142,7 @@ bool client_spice_failed(ClientSpice *spice, const GError *reason, unsigned agai
 {
 	if (vmc_spice_session_error(spice->session) == VMC_SPICE_ERROR_PASSWORD)
 		return failed_password(spice, reason) || spice->options->viewer != NULL;
-	if (again_ms > 0)
-		say("%s; trying again in %u s", reason->message, (again_ms + 999) / 1000);
-	else
-		say("%s", reason->message);
+	spice->events->failed(spice->user, reason, again_ms);
 	return again_ms > 0 || spice->options->viewer != NULL;
 }
 
@@ -202,7 +199,7 @@ static const VmcSpiceRelayEvents relay_events = {
 	.refused = on_relay_refused,
 };
 
-static uint8_t claimed(VmcSpiceWant want)
+uint8_t client_spice_channel_type(VmcSpiceWant want)
 {
 	switch (want) {
 	case VMC_SPICE_WANT_CARD:
@@ -228,7 +225,7 @@ static bool start_viewer(ClientSpice *spice, GError **error)
 {
 	const ClientOptions *options = spice->options;
 
-	spice->relay = vmc_spice_relay_new(&spice->address, claimed(options->want), &relay_events,
+	spice->relay = vmc_spice_relay_new(&spice->address, client_spice_channel_type(options->want), &relay_events,
 					   spice, error);
 	if (spice->relay != NULL)
 		spice->viewer = client_viewer_new(&spice->address, spice->relay, options->viewer,

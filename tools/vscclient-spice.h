@@ -19,6 +19,8 @@ typedef struct ClientSpiceEvents {
 	void (*again)(void *user);
 	/* It is over: the viewer ended, or nobody gave a password. Said why. */
 	void (*ended)(void *user, ClientExit status);
+	/* An attempt failed, as client_spice_failed() was told: to be said. */
+	void (*failed)(void *user, const GError *reason, unsigned again_ms);
 	/* The terminal is being read: nobody else may. */
 	void (*asking)(void *user, bool asking);
 } ClientSpiceEvents;
@@ -47,6 +49,10 @@ bool client_spice_failed(ClientSpice *spice, const GError *reason, unsigned agai
 /* The exit status that goes with the session's last error; `other` if that has
  * none of its own. */
 ClientExit client_spice_exit(const ClientSpice *spice, ClientExit other);
+
+/* SPICE's number (SPICE_CHANNEL_…) of the type of channel that `want` is first
+ * looked for on. */
+uint8_t client_spice_channel_type(VmcSpiceWant want);
 
 /* True if a viewer keeps the session: it may come and go. */
 bool client_spice_has_viewer(const ClientSpice *spice);

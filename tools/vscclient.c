@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "tools/vscclient-attempts.h"
 #include "tools/vscclient-cards.h"
 #include "tools/vscclient-check.h"
 #include "tools/vscclient-commands.h"
@@ -44,6 +45,7 @@ typedef struct Client {
 	ClientSpice *spice;  /* the way to the host; NULL: a socket */
 	VmcChardev *chardev; /* of `spice`, or our own */
 	ClientLender *lender;
+	ClientAttempts attempts;
 	guint answer_timer;   /* 0: nothing is waited for */
 	guint commands_timer; /* 0: not begun, or commands are read */
 	bool asking;          /* the terminal belongs to a question, */
@@ -108,11 +110,19 @@ static const char *describe(const Client *client)
 	return vmc_chardev_describe(client->chardev);
 }
 
+/* Is a line about the connection to be said? */
+static bool tells(Client *client)
+{
+	return client_attempts_tell(&client->attempts, g_get_monotonic_time());
+}
+
 static gboolean on_no_answer(gpointer user)
 {
 	Client *client = user;
 
 	client->answer_timer = 0;
+	if (!tells(client))
+		return G_SOURCE_REMOVE;
 	say("%s does not answer: it may %sbe serving another client, or not speak %s",
 	    describe(client), client->options.as_usb ? "be paused, " : "",
 	    client->options.as_usb ? "usbredir" : "VSCard");
@@ -124,7 +134,7 @@ static gboolean on_not_taken(gpointer user)
 	Client *client = user;
 
 	client->answer_timer = 0;
-	if (client_cards_wait(client->cards))
+	if (client_cards_wait(client->cards) && tells(client))
 		say("%s does not take the reader: no card device there uses the channel, or "
 		    "another client has its one reader",
 		    describe(client));
@@ -145,7 +155,9 @@ static void on_up(void *user)
 
 	stop_timer(&client->answer_timer);
 	client->answer_timer = g_timeout_add_seconds(ANSWER_SECONDS, on_not_taken, client);
-	say("connected to %s", describe(client));
+	client_attempts_up(&client->attempts);
+	if (tells(client))
+		say("connected to %s", describe(client));
 	client_service_status("connected to %s", describe(client));
 }
 
@@ -164,12 +176,35 @@ static void on_down(void *user, const GError *reason)
 		leave(client, client->exit);
 		return;
 	}
-	say("connection to %s lost: %s%s", describe(client), reason->message,
-	    client->options.reconnect > 0 ? "; trying again" : "");
+	if (tells(client))
+		say("connection to %s lost: %s%s", describe(client), reason->message,
+		    client->options.reconnect > 0 ? "; trying again" : "");
+	client_service_status("not connected: %s", reason->message);
 	if (client->options.reconnect > 0 || has_viewer(client))
 		return;
 	leave(client, client->spice != NULL ? client_spice_exit(client->spice, CLIENT_EXIT_LOST) :
 					      CLIENT_EXIT_LOST);
+}
+
+/* Days may be full of them. */
+static void say_failed(void *user, const GError *reason, unsigned again_ms)
+{
+	Client *client = user;
+	g_autofree char *often = NULL;
+	unsigned unsaid;
+
+	client_service_status("not connected: %s", reason->message);
+	if (again_ms == 0) {
+		say("%s", reason->message);
+		return;
+	}
+	if (!client_attempts_failed(&client->attempts, reason->message, g_get_monotonic_time(),
+				    &unsaid))
+		return;
+	if (unsaid > 0)
+		often = g_strdup_printf("; %u attempts before failed in the same way", unsaid);
+	say("%s; trying again in %u s%s", reason->message, (again_ms + 999) / 1000,
+	    often != NULL ? often : "");
 }
 
 static void on_failed(void *user, const GError *reason, unsigned again_ms)
@@ -181,12 +216,9 @@ static void on_failed(void *user, const GError *reason, unsigned again_ms)
 			leave(client, client_spice_exit(client->spice, CLIENT_EXIT_UNREACHED));
 		return;
 	}
-	if (again_ms > 0) {
-		say("%s; trying again in %u s", reason->message, (again_ms + 999) / 1000);
-		return;
-	}
-	say("%s", reason->message);
-	leave(client, CLIENT_EXIT_UNREACHED);
+	say_failed(client, reason, again_ms);
+	if (again_ms == 0)
+		leave(client, CLIENT_EXIT_UNREACHED);
 }
 
 static void on_taken(void *user, VscCard *card)
@@ -194,7 +226,8 @@ static void on_taken(void *user, VscCard *card)
 	Client *client = user;
 
 	client_cards_taken(client->cards, card);
-	say("the host took reader '%s'", vsc_card_name(card));
+	if (tells(client))
+		say("the host took reader '%s'", vsc_card_name(card));
 }
 
 static const char *why_refused(const Client *client, VscErrorCode code)
@@ -218,7 +251,9 @@ static void on_refused(void *user, VscCard *card, VscErrorCode code)
 	Client *client = user;
 
 	client_cards_refused(client->cards, card);
-	say("the host refused reader '%s': %s", vsc_card_name(card), why_refused(client, code));
+	if (tells(client))
+		say("the host refused reader '%s': %s", vsc_card_name(card),
+		    why_refused(client, code));
 	/* With a viewer, people have more than the card. */
 	if (client_cards_all_refused(client->cards) && !has_viewer(client))
 		end(client, CLIENT_EXIT_REFUSED);
@@ -317,6 +352,7 @@ static void on_spice_asking(void *user, bool asking)
 static const ClientSpiceEvents spice_events = {
 	.again = on_spice_again,
 	.ended = on_spice_ended,
+	.failed = say_failed,
 	.asking = on_spice_asking,
 };
 
@@ -370,6 +406,7 @@ static void finish(Client *client)
 	else
 		vmc_chardev_free(client->chardev);
 	client_cards_free(client->cards);
+	client_attempts_clear(&client->attempts);
 	client_options_clear(&client->options);
 	g_main_loop_unref(client->loop);
 }

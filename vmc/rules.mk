@@ -9,6 +9,8 @@ vmc_SOURCES := \
 	vmc/chardev.c \
 	vmc/pair.c \
 	vmc/join.c \
+	vmc/retry.c \
+	vmc/keepalive.c \
 	vmc/socket.c \
 	vmc/socket-config.c \
 	vmc/spice-wire.c \

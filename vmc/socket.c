@@ -22,32 +22,13 @@
 #include <sys/socket.h>
 
 #include "vmc/chardev-backend.h"
+#include "vmc/keepalive.h"
 #include "vmc/listener.h"
+#include "vmc/retry.h"
 #include "vmc/socket-config.h"
-
-/*
- * A lost peer is a removed card, so a network that died without a word has to
- * be noticed by us, and in tens of seconds, not in the system's two hours: on a
- * silent connection by keepalive (after 10 s without a byte, probes 3 s apart),
- * on one with output under way by the user timeout. The latter also counts for
- * a peer that keeps its window shut for as long, with all of its receive buffer
- * unread; no live end of a conversation about cards leaves so much.
- */
-#define KEEPALIVE_IDLE_SECONDS 10
-#define KEEPALIVE_INTERVAL_SECONDS 3
-#define KEEPALIVE_PROBES 3
-#define UNACKNOWLEDGED_MS 20000
 
 /* A connection that is not made in this time is not made. */
 #define CONNECT_SECONDS 20
-
-/* Attempts to reconnect are `reconnect` seconds apart, then twice as much each
- * time up to this, so that a server that is away for the night is not knocked
- * at every second; each is up to a quarter earlier by chance, so that a hundred
- * clients of one server do not come back in step. */
-#define BACKOFF_MAX_SECONDS 60u
-/* A conversation this long was a good one: the next attempt is soon again. */
-#define SETTLED_SECONDS 10
 
 /* When accepting fails for a reason of ours, such as no descriptors left, the
  * client stays in the backlog and the loop would be woken without end. */
@@ -79,7 +60,7 @@ struct VmcSocket {
 	VmcSocket *server; /* NULL, too: it is gone */
 	/* or a client. */
 	Attempt *attempt;
-	guint retry_timer;
+	VmcRetry *retry;   /* NULL: never */
 	unsigned attempts; /* in a row without a settled conversation */
 
 	/* The conversation. */
@@ -288,20 +269,11 @@ static void socket_finish(VmcChardev *chardev)
 
 static void set_tcp_options(const VmcSocket *self, int fd)
 {
-	const struct {
-		int level, name, value;
-	} wanted[] = {
-		{ IPPROTO_TCP, TCP_NODELAY, self->config.nodelay },
-		{ SOL_SOCKET, SO_KEEPALIVE, 1 },
-		{ IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS },
-		{ IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS },
-		{ IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES },
-		{ IPPROTO_TCP, TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS },
-	};
+	int nodelay = self->config.nodelay;
 
-	/* None of them is worth refusing a connection for. */
-	for (size_t i = 0; i < G_N_ELEMENTS(wanted); i++)
-		setsockopt(fd, wanted[i].level, wanted[i].name, &wanted[i].value, sizeof(int));
+	/* Neither is worth refusing a connection for. */
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &nodelay, sizeof(nodelay));
+	vmc_keepalive_set(fd);
 }
 
 /* Starts a conversation over `stream`, which it takes. */
@@ -353,7 +325,7 @@ static void end_conversation(VmcSocket *self)
 	self->in = NULL;
 	self->out = NULL;
 
-	if (g_get_monotonic_time() - self->since >= SETTLED_SECONDS * G_USEC_PER_SEC)
+	if (g_get_monotonic_time() - self->since >= VMC_RETRY_SETTLED_SECONDS * G_USEC_PER_SEC)
 		self->attempts = 0;
 }
 
@@ -529,31 +501,15 @@ static const char *plain_reason(const GError *error)
 	return error->message;
 }
 
-/* Milliseconds to the next attempt. */
-static unsigned next_delay(VmcSocket *self)
-{
-	unsigned most = MAX(BACKOFF_MAX_SECONDS, self->config.reconnect);
-	unsigned seconds = self->config.reconnect;
-	unsigned ms;
-
-	for (unsigned i = 0; i < self->attempts && seconds < most; i++)
-		seconds = MIN(seconds * 2, most);
-	self->attempts++;
-	ms = seconds * 1000;
-	return ms - (unsigned)g_random_int_range(0, (int)(ms / 4));
-}
-
-static gboolean try_again(void *data);
-
 /* Schedules the next attempt; answers in how many milliseconds, 0 if never. */
 static unsigned schedule_attempt(VmcSocket *self)
 {
 	unsigned ms;
 
-	if (self->config.reconnect == 0)
+	if (self->retry == NULL)
 		return 0;
-	ms = next_delay(self);
-	self->retry_timer = g_timeout_add(ms, try_again, self);
+	ms = vmc_retry_delay(self->config.reconnect, self->attempts++);
+	vmc_retry_wait(self->retry, ms);
 	return ms;
 }
 
@@ -618,13 +574,9 @@ static void start_attempt(VmcSocket *self)
 				      self->attempt);
 }
 
-static gboolean try_again(void *data)
+static void try_again(void *data)
 {
-	VmcSocket *self = data;
-
-	self->retry_timer = 0;
-	start_attempt(self);
-	return G_SOURCE_REMOVE;
+	start_attempt(data);
 }
 
 /* A descriptor that is a connected stream socket already. */
@@ -667,6 +619,8 @@ static bool start_client(VmcSocket *self, const VmcOpts *opts, GError **error)
 	vmc_chardev_take_describe(
 		&self->base,
 		vmc_socket_config_describe(&self->config, self->config.host, self->config.port));
+	if (self->config.reconnect > 0)
+		self->retry = vmc_retry_new(try_again, self);
 	start_attempt(self);
 	return true;
 }
@@ -714,7 +668,7 @@ static void socket_free(VmcChardev *chardev)
 		((VmcSocket *)self->handed->pdata[i])->server = NULL;
 	g_clear_pointer(&self->handed, g_ptr_array_unref);
 	g_clear_handle_id(&self->accept_timer, g_source_remove);
-	g_clear_handle_id(&self->retry_timer, g_source_remove);
+	vmc_retry_free(self->retry);
 	if (self->attempt != NULL) {
 		self->attempt->owner = NULL;
 		g_cancellable_cancel(self->attempt->cancellable);

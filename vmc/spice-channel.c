@@ -35,8 +35,6 @@
 #define REFUSAL_MS 200u
 /* A server tells a port's name at once. */
 #define NAME_SECONDS 10u
-/* A conversation this long was a good one: the next attempt is soon again. */
-#define SETTLED_SECONDS 10
 
 /* Without the server's list, ids are tried from 0 until there is none. */
 #define GUESSES 32u
@@ -323,7 +321,7 @@ static void channel_hangup(VmcChardev *chardev)
 	vmc_buf_clear(&self->frame);
 	g_clear_error(&self->lost);
 	g_clear_handle_id(&self->losing, g_source_remove);
-	if (g_get_monotonic_time() - self->since >= SETTLED_SECONDS * G_USEC_PER_SEC)
+	if (g_get_monotonic_time() - self->since >= VMC_RETRY_SETTLED_SECONDS * G_USEC_PER_SEC)
 		self->attempts = 0;
 	if (self->connection != NULL && !self->keep)
 		drop_connection(self);

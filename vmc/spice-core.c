@@ -7,6 +7,8 @@
 
 #include "vmc/spice-core.h"
 
+#include "vmc/keepalive.h"
+
 struct SpiceWatch {
 	GSource source;
 	gpointer tag; /* of the descriptor; NULL while nothing is asked for */
@@ -86,6 +88,14 @@ void vmc_spice_watch_free(SpiceWatch *watch)
 	g_source_unref(&watch->source);
 }
 
+/* The library's own time for a client that died is ten minutes and more; it sets
+ * that before it watches a connection. */
+static SpiceWatch *watch_add(int fd, int mask, SpiceWatchFunc function, void *user)
+{
+	vmc_keepalive_set(fd);
+	return vmc_spice_watch_new(fd, mask, function, user);
+}
+
 /* ---- Timers ---- */
 
 static gboolean timer_dispatch(GSource *source, GSourceFunc unused, gpointer data)
@@ -155,7 +165,7 @@ SpiceCoreInterface vmc_spice_core = {
 	.timer_start = timer_start,
 	.timer_cancel = timer_cancel,
 	.timer_remove = timer_remove,
-	.watch_add = vmc_spice_watch_new,
+	.watch_add = watch_add,
 	.watch_update_mask = vmc_spice_watch_set,
 	.watch_remove = vmc_spice_watch_free,
 	.channel_event = channel_event,

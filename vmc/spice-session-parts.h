@@ -11,6 +11,7 @@
 
 #include "vmc/buf.h"
 #include "vmc/chardev-backend.h"
+#include "vmc/retry.h"
 #include "vmc/spice-connection.h"
 #include "vmc/spice-session.h"
 
@@ -43,7 +44,8 @@ struct VmcSpiceSession {
 	VmcSpiceSessionState state;
 	VmcSpiceConnection *main;
 	bool main_tls;
-	guint timer; /* of the next attempt, or of the list of channels */
+	guint timer; /* of the list of channels */
+	VmcRetry *retry;
 	uint32_t id; /* the connection id */
 	VmcSpiceError error;
 	VmcSpiceChannelName list[VMC_SPICE_LIST_MAX];

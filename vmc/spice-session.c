@@ -11,14 +11,8 @@
 
 /* From the main channel's link to the list of channels. */
 #define LIST_SECONDS 10u
-/* Attempts are `reconnect` seconds apart, then twice as much each time up to
- * this; each is up to a quarter earlier by chance, so that a hundred clients
- * do not come back in step. */
-#define BACKOFF_MAX_SECONDS 60u
 /* Beside a viewer nobody says how often; the viewer's session is there. */
 #define BESIDE_SECONDS 2u
-/* A session this long was a good one. */
-#define SETTLED_SECONDS 10
 
 static void start(VmcSpiceSession *self);
 
@@ -95,23 +89,15 @@ bool vmc_spice_session_turn_to_tls(VmcSpiceSession *session, uint8_t type, bool 
 
 unsigned vmc_spice_session_delay(const VmcSpiceSession *session, unsigned attempts)
 {
-	unsigned base = session->beside ? BESIDE_SECONDS : session->reconnect;
-	unsigned most = MAX(BACKOFF_MAX_SECONDS, base), seconds = base, ms;
-
-	for (unsigned i = 0; i < attempts && seconds < most; i++)
-		seconds = MIN(seconds * 2, most);
-	ms = seconds * 1000;
-	return ms < 4 ? ms : ms - (unsigned)g_random_int_range(0, (int)(ms / 4));
+	return vmc_retry_delay(session->beside ? BESIDE_SECONDS : session->reconnect, attempts);
 }
 
-static gboolean start_again(void *data)
+static void start_again(void *data)
 {
 	VmcSpiceSession *self = data;
 
-	self->timer = 0;
 	self->state = VMC_SPICE_SESSION_DOWN;
 	start(self);
-	return G_SOURCE_REMOVE;
 }
 
 static void tell_lost(VmcSpiceSession *self, const char *text, bool was_ready, unsigned again)
@@ -124,9 +110,10 @@ static void go_down(VmcSpiceSession *self)
 {
 	vmc_spice_migration_stop(self);
 	g_clear_handle_id(&self->timer, g_source_remove);
+	vmc_retry_stop(self->retry);
 	vmc_spice_connection_drop(g_steal_pointer(&self->main), self->grave);
 	if (self->state == VMC_SPICE_SESSION_READY &&
-	    g_get_monotonic_time() - self->since >= SETTLED_SECONDS * G_USEC_PER_SEC)
+	    g_get_monotonic_time() - self->since >= VMC_RETRY_SETTLED_SECONDS * G_USEC_PER_SEC)
 		self->attempts = 0;
 	self->state = VMC_SPICE_SESSION_DOWN;
 	self->listed = 0;
@@ -145,7 +132,7 @@ void vmc_spice_session_lose(VmcSpiceSession *session, VmcSpiceError code, const 
 	self->error = code;
 	ms = vmc_spice_session_delay(self, self->attempts++);
 	if (ms > 0) {
-		self->timer = g_timeout_add(ms, start_again, self);
+		vmc_retry_wait(self->retry, ms);
 		self->state = VMC_SPICE_SESSION_WAITING;
 	}
 	tell_lost(self, because, was_ready, ms);
@@ -318,6 +305,7 @@ static VmcSpiceSession *new_session(const VmcSpiceAddress *address, GError **err
 	g_autoptr(GError) problem = NULL;
 
 	self->channels = g_ptr_array_new();
+	self->retry = vmc_retry_new(start_again, self);
 	self->grave = g_ptr_array_new_with_free_func((GDestroyNotify)vmc_spice_connection_free);
 	self->error = VMC_SPICE_ERROR_GONE;
 	vmc_spice_address_copy(&self->address, address);
@@ -394,6 +382,7 @@ void vmc_spice_session_free(VmcSpiceSession *session)
 	g_return_if_fail(self->channels->len == 0);
 
 	go_down(self);
+	vmc_retry_free(self->retry);
 	g_ptr_array_unref(self->grave);
 	g_ptr_array_unref(self->channels);
 	g_clear_pointer(&self->tls, vmc_tls_unref);

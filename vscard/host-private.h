@@ -30,6 +30,7 @@ typedef struct HeldRequest {
 
 typedef struct HostReader {
 	bool there;
+	bool described; /* by a ReaderInfo; stays when it goes */
 	bool card;
 	bool powered;
 	/* When `held` may go in spite of a STALE debt; else when it, and what is

@@ -245,6 +245,7 @@ void host_on_reader_info(VscHost *host, const VscMessage *message)
 	}
 	if (id < host->max_readers && host->readers[id].there) {
 		vsc_places_describe(&host->places, id, &description);
+		host->readers[id].described = true;
 		host_push(host,
 			  &(VscHostAction){ .kind = VSC_HOST_READER_DESCRIBED, .reader_id = id },
 			  vmc_span(NULL, 0));

@@ -3,7 +3,9 @@
 /*
  * The host session. What it does with each message of the peer:
  *
- *   Init          first: answered with Init, once; a later one is noted.
+ *   Init          first: answered with Init, once; a later one is noted. One
+ *                 that comes after a reader agrees on no more than there was:
+ *                 what is out, or owed, has no name.
  *                 Not an Init by size or magic: CLOSE. Without one (SPICE's
  *                 server lets none through) all else is as with one.
  *   Error         ends a command the peer cannot carry out (old clients say so
@@ -260,6 +262,8 @@ void vsc_host_closed(VscHost *host)
 
 static void on_init(VscHost *host, const VscMessage *message)
 {
+	/* To a client that speaks of readers first, and so is none of ours. */
+	const uint32_t if_late = VSC_CAP_APDU_LEVEL;
 	uint8_t payload[VSC_WIRE_INIT_MAX];
 	const char *because;
 	uint32_t version, caps;
@@ -275,13 +279,14 @@ static void on_init(VscHost *host, const VscMessage *message)
 		return;
 	}
 	host->init_seen = true;
-	host->peer_caps = caps;
+	host->peer_caps = host->reader_seen ? 0 : caps;
 	if (version != VSC_VERSION)
 		host_note(host, message->reader_id,
 			  "the peer has protocol version 0x%x, we have 0x%x", version, VSC_VERSION);
 
 	/* One word only: libcacard's vscclient has room for no more. */
-	len = vsc_wire_put_init(payload, VSC_ORDER_BIG, host->caps);
+	len = vsc_wire_put_init(payload, VSC_ORDER_BIG,
+				host->reader_seen ? host->caps & if_late : host->caps);
 	host_send(host, VSC_TYPE_INIT, VSC_READER_UNDEFINED, vmc_span(payload, len));
 }
 
@@ -323,16 +328,20 @@ static void on_reader_add(VscHost *host, const VscMessage *message)
 	VscDescription who = describe_new(host, message->payload);
 	bool is_described = host->is_described;
 	uint32_t id = take_place(host, &who);
+	bool is_news;
 
 	host->is_described = false;
 	if (id == host->max_readers) {
 		refuse_reader(host, who.name);
 	} else {
+		/* One of which nothing is told takes away what was told of the last. */
+		is_news = is_described || host->readers[id].described;
 		host->readers[id].there = true;
+		host->readers[id].described = is_described;
 		host->reader_seen = true;
 		push_error(host, id, VSC_ERROR_SUCCESS);
 		push_text(host, VSC_HOST_READER_ADDED, id, who.name);
-		if (is_described)
+		if (is_news)
 			push_event(host, VSC_HOST_READER_DESCRIBED, id, vmc_span(NULL, 0));
 	}
 	vsc_description_clear(&who);
@@ -546,9 +555,11 @@ void vsc_host_message(VscHost *host, const VscMessage *message, int64_t now)
 
 const VscDescription *vsc_host_description(const VscHost *host, uint32_t reader_id)
 {
+	static const VscDescription nothing;
+
 	g_return_val_if_fail(host != NULL && reader_id < host->max_readers, NULL);
 
-	return &host->places.place[reader_id].who;
+	return host->readers[reader_id].described ? &host->places.place[reader_id].who : &nothing;
 }
 
 /* ---- Time ---- */

@@ -37,7 +37,7 @@ typedef enum VscHostActionKind {
 	VSC_HOST_SEND,             /* send type, reader_id, data to the peer */
 	VSC_HOST_READER_ADDED,     /* the peer has a reader reader_id, its name is data */
 	VSC_HOST_READER_REFUSED,   /* there is no place for the peer's reader, its name is data */
-	VSC_HOST_READER_DESCRIBED, /* the peer said what vsc_host_description() has of it now */
+	VSC_HOST_READER_DESCRIBED, /* what vsc_host_description() has of it is news */
 	VSC_HOST_READER_REMOVED,   /* that reader is gone; it had no card and no request any more */
 	VSC_HOST_CARD_INSERTED,    /* a card in reader_id, its ATR is data */
 	VSC_HOST_CARD_REMOVED,     /* no card in reader_id any more */
@@ -77,7 +77,7 @@ void vsc_host_closed(VscHost *host);
 void vsc_host_message(VscHost *host, const VscMessage *message, int64_t now);
 
 /* What the peer says of its reader `reader_id`, or said of the last that was
- * there; valid until the next call but this. */
+ * there, by ReaderInfo; all NULL if nothing. Valid until the next call but this. */
 const VscDescription *vsc_host_description(const VscHost *host, uint32_t reader_id);
 
 /* When vsc_host_tick() is due, or -1: never as things are. Only while a request

@@ -48,7 +48,7 @@ typedef struct Lent {
 	bool told;      /* the host knows of the card, */
 	bool seen;      /* has acknowledged it, and `seen` was called */
 	bool powered;
-	bool stale;               /* powered by an earlier conversation */
+	bool stale;               /* has or gets power of an earlier conversation */
 	bool mute;                /* did not answer to power on: until it is taken out */
 	uint8_t atr[VSC_ATR_MAX]; /* as power on brought it, for a host with requests */
 	size_t atr_len;           /* 0: not asked for yet */
@@ -128,6 +128,12 @@ static void powered_on(Lent *lent, VscOutcome outcome, VmcSpan atr)
 {
 	VscClientLink *link = lent->link;
 
+	/* For a conversation that has ended: what came of it is not for the next,
+	 * and it is powered off first, for one that failed may have power too. */
+	if (lent->stale) {
+		lent->powered = true;
+		return;
+	}
 	if (outcome != VSC_OUTCOME_OK || atr.len < VSC_ATR_MIN || atr.len > VSC_ATR_MAX) {
 		/* NO_CARD comes with, or after, its removal. */
 		lent->mute = outcome != VSC_OUTCOME_NO_CARD;
@@ -136,7 +142,7 @@ static void powered_on(Lent *lent, VscOutcome outcome, VmcSpan atr)
 		return;
 	}
 	lent->powered = true;
-	if (lent->stale || !link->ready)
+	if (!link->ready)
 		return;
 	if (!link->requests) {
 		tell_host(lent, atr);
@@ -173,11 +179,12 @@ static void on_answered(void *user, VscToken token, VscOutcome outcome, VmcSpan 
 		break;
 	case STEP_RUN_ON:
 		/* One that failed may have power all the same. */
-		lent->powered |= outcome == VSC_OUTCOME_OK;
+		lent->powered |= outcome == VSC_OUTCOME_OK || lent->stale;
 		tell_outcome(lent, outcome, data);
 		break;
 	case STEP_RUN_OFF:
-		lent->powered = false;
+		/* One that was cancelled may have done nothing: it is done again. */
+		lent->powered = lent->stale;
 		tell_outcome(lent, outcome, data);
 		break;
 	case STEP_NONE:
@@ -506,18 +513,19 @@ VscClientHost vsc_client_link_host(const VscClientLink *link)
 				.requests = link->requests };
 }
 
-/* The card goes back with no user and, if it is idle, not powered. One that
- * works on a command is told that nobody waits. */
+/* The card goes back with no user and not powered. One that works on a command
+ * is told that nobody waits, and is powered off after it: what was verified does
+ * not stay so for whoever comes. */
 static void release(Lent *lent)
 {
-	bool idle = lent->step == STEP_NONE && vsc_card_present(lent->card);
+	bool powered = lent->powered || (lent->step != STEP_NONE && lent->step != STEP_OFF);
 
 	if (is_running(lent))
 		vsc_card_cancel(card_of(lent), lent->token);
-	vsc_card_set_user(card_of(lent), NULL, NULL);
-	if (idle && lent->powered)
-		vsc_card_power_off(card_of(lent), begin(lent, STEP_OFF));
 	vsc_card_free(card_of(lent));
+	/* The card itself is asked: the adapter's queue has ended with it. */
+	if (powered && vsc_card_present(lent->card))
+		vsc_card_power_off(lent->card, vsc_token_next());
 	*lent = (Lent){ .link = lent->link, .slot = lent->slot };
 }
 

@@ -59,16 +59,23 @@ static void tell_refused(VscHostLink *link, VmcSpan text)
 		link->events->refused(link->user, name);
 }
 
+/* What a place is called while nobody says what it is. */
+static char *name_of_place(VmcChardev *chardev, uint32_t id)
+{
+	return g_strdup_printf("%s slot %u", vmc_chardev_id(chardev), id);
+}
+
 static void tell_described(VscHostLink *link, uint32_t id)
 {
 	const VscDescription *who = vsc_host_description(link->host, id);
+	g_autofree char *place = name_of_place(link->port.chardev, id);
+	const char *name = who->name != NULL ? who->name : place;
 
-	vsc_port_trace(&link->port, 1, "reader %u: is '%s', %s %s, serial number %s", id,
-		       who->name != NULL ? who->name : "",
+	vsc_port_trace(&link->port, 1, "reader %u: is '%s', %s %s, serial number %s", id, name,
 		       who->info.vendor != NULL ? who->info.vendor : "-",
 		       who->info.type != NULL ? who->info.type : "-",
 		       who->info.serial != NULL ? who->info.serial : "-");
-	vsc_card_describe(&link->places[id].base, who->name, &who->info);
+	vsc_card_describe(&link->places[id].base, name, &who->info);
 }
 
 static void tell_inserted(VscHostLink *link, const VscHostAction *action)
@@ -298,7 +305,7 @@ static const VscCardClass place_class = {
 static void add_place(VscHostLink *link, VmcChardev *chardev)
 {
 	uint32_t id = link->n_places++;
-	g_autofree char *name = g_strdup_printf("%s slot %u", vmc_chardev_id(chardev), id);
+	g_autofree char *name = name_of_place(chardev, id);
 
 	vsc_card_init(&link->places[id].base, &place_class, name);
 	link->places[id].link = link;

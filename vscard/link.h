@@ -41,7 +41,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VscHostLink, vsc_host_link_free)
 /* The card of place `slot` (below n_slots); owned by the link. A remote reader
  * that was there before gets the place it had. What its side says of it by
  * ReaderInfo is told as vsc_card_name() and vsc_card_info(), and stays when it
- * goes; an old peer says nothing. */
+ * goes, until another comes; an old peer says nothing. */
 VscCard *vsc_host_link_card(VscHostLink *link, uint32_t slot);
 
 /* What a client link tells its owner; members may be NULL. */

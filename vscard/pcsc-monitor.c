@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "vscard/pcsc-clients.h"
 #include "vscard/pcsc-service.h"
 
 /* What SCardGetStatusChange() takes. */
@@ -246,6 +247,7 @@ static bool begin(VscPcscMonitor *monitor)
 
 	if (!ok)
 		return false;
+	vsc_pcsc_clients_joined();
 	g_mutex_lock(&monitor->lock);
 	monitor->context = context;
 	monitor->has_context = true;
@@ -260,6 +262,7 @@ static void end(VscPcscMonitor *monitor)
 	g_mutex_lock(&monitor->lock);
 	monitor->has_context = false;
 	g_mutex_unlock(&monitor->lock);
+	vsc_pcsc_clients_leaving();
 	SCardReleaseContext(monitor->context);
 	for (guint i = monitor->seen->len; i-- > 0;)
 		reader_gone(monitor, i);
@@ -310,7 +313,7 @@ static gpointer work(gpointer user)
 	}
 	g_mutex_lock(&monitor->lock);
 	monitor->ended = true;
-	g_cond_signal(&monitor->over);
+	g_cond_broadcast(&monitor->over);
 	g_mutex_unlock(&monitor->lock);
 	monitor_unref(monitor);
 	return NULL;
@@ -333,19 +336,40 @@ VscPcscMonitor *vsc_pcsc_monitor_new(void (*changed)(void *user, const VscPcscCh
 	return monitor;
 }
 
+/* A thread, for a pcscd that does not answer keeps SCardCancel() too. */
+static gpointer cancel(gpointer user)
+{
+	VscPcscMonitor *monitor = user;
+
+	g_mutex_lock(&monitor->lock);
+	while (!monitor->ended) {
+		SCARDCONTEXT context = monitor->context;
+		bool has_context = monitor->has_context;
+
+		g_mutex_unlock(&monitor->lock);
+		if (has_context)
+			SCardCancel(context);
+		g_mutex_lock(&monitor->lock);
+		if (!monitor->ended)
+			g_cond_wait_until(&monitor->over, &monitor->lock,
+					  g_get_monotonic_time() + CANCEL_EVERY_MS * 1000);
+	}
+	g_mutex_unlock(&monitor->lock);
+	monitor_unref(monitor);
+	return NULL;
+}
+
 void vsc_pcsc_monitor_free(VscPcscMonitor *monitor)
 {
 	gint64 until = g_get_monotonic_time() + STOP_MS * 1000;
+	bool in_time = true;
 
 	vsc_pcsc_service_wake(monitor->service);
 	g_mutex_lock(&monitor->lock);
 	monitor->stopping = true;
-	while (!monitor->ended && g_get_monotonic_time() < until) {
-		if (monitor->has_context)
-			SCardCancel(monitor->context);
-		g_cond_wait_until(&monitor->over, &monitor->lock,
-				  g_get_monotonic_time() + CANCEL_EVERY_MS * 1000);
-	}
+	g_thread_unref(g_thread_new("pcsc-cancel", cancel, g_atomic_rc_box_acquire(monitor)));
+	while (in_time && !monitor->ended)
+		in_time = g_cond_wait_until(&monitor->over, &monitor->lock, until);
 	g_mutex_unlock(&monitor->lock);
 	monitor_unref(monitor);
 }

@@ -4,28 +4,28 @@
  * The worker has a context of pcsc-lite to itself, made when there is something
  * to do, and a connection to the card for as long as the card is powered on.
  *
- * Who else uses a reader is not told by pcsc-lite. Two things are known: a
- * change to exclusive use succeeds only if nobody else is connected, and in
- * a transaction nobody notices that it is tried; and on a file system that
- * keeps access times, as /run is, pcscd's socket says when a program came.
+ * Who else uses a reader is not told by pcsc-lite. One thing is known: a change
+ * to exclusive use succeeds only if nobody else is connected, and in a transaction
+ * nobody notices that it is tried. Who connects and leaves between two of those
+ * has to be a client of pcscd (pcsc-clients.h).
  */
 
 #include "vscard/pcsc-reader.h"
 
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <winscard.h>
 
 #include <reader.h>
 
-#include "vscard/pcsc-service.h"
+#include "vscard/pcsc-clients.h"
 
 _Static_assert(VSC_COMMAND_MAX <= MAX_BUFFER_SIZE_EXTENDED, "pcsc-lite takes every command");
 _Static_assert(VSC_RESPONSE_MAX <= MAX_BUFFER_SIZE_EXTENDED, "and every response");
 
 /* An event of the card's may be there before each try to begin. */
 #define BEGIN_TRIES 3
+/* So often the programs of others may come in between. */
+#define RESET_TRIES 10
 /* An attribute of a reader is not longer. */
 #define ATTRIBUTE_MAX 256u
 
@@ -46,9 +46,9 @@ struct VscPcscReader {
 	SCARDHANDLE card;
 	bool connected;
 	DWORD protocol;
-	VscShare share;       /* if connected */
-	bool alone;           /* nobody else was connected when the transaction ended, */
-	struct timespec seen; /* and the socket was last used then */
+	VscShare share;         /* if connected */
+	bool alone;             /* nobody else was connected when the transaction ended */
+	VscPcscClients clients; /* then */
 	uint8_t *response;
 };
 
@@ -147,8 +147,10 @@ static bool is_service_gone(LONG error)
 
 static void forget_context(VscPcscReader *reader)
 {
-	if (reader->has_context)
+	if (reader->has_context) {
+		vsc_pcsc_clients_leaving();
 		SCardReleaseContext(reader->context);
+	}
 	reader->has_context = reader->connected = false;
 }
 
@@ -160,6 +162,8 @@ static LONG need_context(VscPcscReader *reader)
 		return SCARD_S_SUCCESS;
 	error = SCardEstablishContext(SCARD_SCOPE_SYSTEM, NULL, NULL, &reader->context);
 	reader->has_context = error == SCARD_S_SUCCESS;
+	if (reader->has_context)
+		vsc_pcsc_clients_joined();
 	return error;
 }
 
@@ -183,28 +187,15 @@ static bool is_alone(VscPcscReader *reader)
 	       reconnect(reader, SCARD_SHARE_SHARED, SCARD_LEAVE_CARD) == SCARD_S_SUCCESS;
 }
 
-/* When a program came to pcscd last; zero if that cannot be known. */
-static struct timespec last_arrival(void)
-{
-	const char *path = vsc_pcsc_service_path();
-	struct statvfs system;
-	struct stat socket;
-
-	if (statvfs(path, &system) != 0 || (system.f_flag & (ST_NOATIME | ST_RELATIME)) != 0 ||
-	    stat(path, &socket) != 0)
-		return (struct timespec){ 0 };
-	return socket.st_atim;
-}
-
 /* Could anybody have used the card since the last transaction? */
 static bool others_were_there(VscPcscReader *reader)
 {
-	struct timespec now = last_arrival();
+	VscPcscClients now;
 
-	if (!vsc_share_asks(&reader->share))
+	if (!vsc_share_asks(&reader->share) || !reader->alone)
 		return true;
-	return !reader->alone || !is_alone(reader) || now.tv_sec != reader->seen.tv_sec ||
-	       now.tv_nsec != reader->seen.tv_nsec;
+	now = vsc_pcsc_clients_see();
+	return !vsc_pcsc_clients_none_between(&reader->clients, &now) || !is_alone(reader);
 }
 
 /* ---- Transactions ---- */
@@ -228,8 +219,8 @@ static void end(VscPcscReader *reader)
 	if (!reader->connected || !reader->share.open || reader->mode == VSC_SHARE_ALONE)
 		return;
 	if (vsc_share_asks(&reader->share)) {
-		reader->alone = is_alone(reader);
-		reader->seen = last_arrival();
+		reader->clients = vsc_pcsc_clients_see();
+		reader->alone = reader->clients.alone && is_alone(reader);
 	}
 	vsc_share_ended(&reader->share);
 	/* What is wrong now is found out at the next command. */
@@ -238,10 +229,17 @@ static void end(VscPcscReader *reader)
 
 /* ---- Power ---- */
 
+/* A reset waits for the transactions of others, and fails if the next of them is
+ * faster than pcscd. */
 static void disconnect(VscPcscReader *reader, DWORD disposition)
 {
-	if (reader->connected)
-		SCardDisconnect(reader->card, disposition);
+	LONG error = SCARD_E_SHARING_VIOLATION;
+
+	for (int i = 0; i < RESET_TRIES && error == SCARD_E_SHARING_VIOLATION; i++)
+		error = reader->connected ? SCardDisconnect(reader->card, disposition) :
+					    SCARD_S_SUCCESS;
+	if (error == SCARD_E_SHARING_VIOLATION)
+		SCardDisconnect(reader->card, SCARD_LEAVE_CARD);
 	reader->connected = false;
 }
 

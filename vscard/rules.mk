@@ -29,6 +29,7 @@ vscard_SOURCES := \
 	vscard/pcsc.c \
 	vscard/pcsc-monitor.c \
 	vscard/pcsc-reader.c \
+	vscard/pcsc-clients.c \
 	vscard/pcsc-service.c
 
 vscard_PACKAGES := glib-2.0 libcacard libpcsclite nss

@@ -16,6 +16,8 @@
 enum {
 	INS_VERIFY = 0x20,
 	INS_VERIFY_TLV = 0x21,
+	INS_MANAGE_ENVIRONMENT = 0x22,
+	INS_SECURITY_OPERATION = 0x2a,
 	INS_MANAGE_CHANNEL = 0x70,
 	INS_GET_CHALLENGE = 0x84,
 	INS_SEARCH_BINARY = 0xa0,
@@ -62,7 +64,12 @@ static bool read_command(VmcSpan bytes, VscApdu *command)
 	return vsc_apdu_parse(bytes, command, &because);
 }
 
-/* Does what is current after it not depend on what was before? */
+/* Of PERFORM SECURITY OPERATION: what is hashed now is signed by the next
+ * (ISO/IEC 7816-8). */
+enum { P1_HASH = 0x90 };
+
+/* Does what is current after it not depend on what was before, but for the
+ * application? On a card of several, each has a master file to itself. */
 static bool selects_anew(const VscApdu *command)
 {
 	static const uint8_t mf[] = { 0x3f, 0x00 };
@@ -107,6 +114,17 @@ static void remember(VscShare *share, VmcSpan bytes)
 	memcpy(to->bytes, bytes.data, bytes.len);
 }
 
+/* Of the selections, those that chose the application come first. */
+static unsigned application(const VscShare *share)
+{
+	unsigned n = 0;
+
+	while (n < share->path && share->selects[n].bytes[1] == INS_SELECT &&
+	       share->selects[n].bytes[2] == BY_NAME)
+		n++;
+	return n;
+}
+
 /* A file under the current directory takes the place of the one before. */
 static bool replaces_last(VscShare *share, const VscApdu *command, VmcSpan bytes)
 {
@@ -123,8 +141,8 @@ static bool replaces_last(VscShare *share, const VscApdu *command, VmcSpan bytes
 static void remember_select(VscShare *share, const VscApdu *command, VmcSpan bytes)
 {
 	if (selects_anew(command)) {
-		share->path = 0;
-		share->lost = share->disturbed = false;
+		share->path = command->p1 == BY_NAME ? 0 : application(share);
+		share->lost = share->disturbed = share->bound = false;
 	} else if (is_secret(command->cla) || is_chained(command->cla)) {
 		share->lost = true;
 		return;
@@ -160,13 +178,10 @@ static void remember_short_file(VscShare *share, const VscApdu *command)
 	remember(share, vmc_span(again, sizeof(again)));
 }
 
-/* Commands after which the card knows no more than before, but which file is
- * current. All others are taken to leave something that no SELECT brings back:
- * a verified PIN, a key, a security environment. */
-static bool is_shallow(const VscApdu *command)
+/* The instructions after which the card knows no more than before, but which
+ * file is current. */
+static bool reads_or_writes(const VscApdu *command)
 {
-	if (is_secret(command->cla) || !is_interindustry(command->cla))
-		return false;
 	switch (command->ins) {
 	case INS_VERIFY:
 	case INS_VERIFY_TLV:
@@ -199,10 +214,30 @@ static bool is_shallow(const VscApdu *command)
 	}
 }
 
-/* Done, perhaps with a warning or with more to fetch. */
+/* All others are taken to leave something that no SELECT brings back: a verified
+ * PIN, a key, a security environment. What a class of a card's own means by an
+ * instruction is not known. */
+static bool is_shallow(const VscApdu *command)
+{
+	return !is_secret(command->cla) && is_interindustry(command->cla) &&
+	       reads_or_writes(command);
+}
+
+/* Commands that leave what the next ones silently work with: without it those
+ * do not fail, as they do without a PIN, but do something else. */
+static bool is_binding(const VscApdu *command)
+{
+	if (!is_interindustry(command->cla))
+		return command->ins != INS_VERIFY && !reads_or_writes(command);
+	return command->ins == INS_MANAGE_ENVIRONMENT ||
+	       (command->ins == INS_SECURITY_OPERATION && command->p1 == P1_HASH);
+}
+
+/* Done, perhaps with a warning or with more to fetch. Cards with a language of
+ * their own say so by others of 9XXX: 9F17 a SIM, 91AF DESFire. */
 static bool succeeded(uint16_t sw)
 {
-	return sw == 0x9000 || sw >> 8 == 0x61 || sw >> 8 == 0x62;
+	return sw >> 12 == 9 || sw >> 8 == 0x61 || sw >> 8 == 0x62;
 }
 
 void vsc_share_after(VscShare *share, gint64 now, VmcSpan bytes, VmcSpan response)
@@ -213,14 +248,21 @@ void vsc_share_after(VscShare *share, gint64 now, VmcSpan bytes, VmcSpan respons
 
 	share->used = now;
 	share->midway = false;
-	if (!read_command(bytes, &command) || !vsc_apdu_response(response, &data, &sw) ||
-	    !succeeded(sw))
+	if (!vsc_apdu_response(response, &data, &sw) || !succeeded(sw))
 		return;
+	/* What the card takes for a command, though it is none, may do anything. */
+	if (!read_command(bytes, &command)) {
+		share->lost = share->deep = true;
+		return;
+	}
 	share->midway =
 		sw >> 8 == 0x61 || is_chained(command.cla) || command.ins == INS_GET_CHALLENGE;
 	share->deep |= !is_shallow(&command);
-	if (vsc_apdu_channel(command.cla) != 0)
+	if (vsc_apdu_channel(command.cla) != 0) {
+		share->channels = true;
 		return;
+	}
+	share->bound |= is_binding(&command);
 	if (command.ins == INS_SELECT)
 		remember_select(share, &command, bytes);
 	else
@@ -235,15 +277,15 @@ void vsc_share_reset(VscShare *share, VscShareMode mode, gint64 now)
 }
 
 /* Others have used the card, perhaps: what does the command need? */
-static VscShareStep repair(VscShare *share, bool anew)
+static VscShareStep repair(VscShare *share, const VscApdu *command, bool anew)
 {
-	if (anew)
+	if (anew && (command->p1 == BY_NAME || application(share) == 0))
 		return VSC_SHARE_PASS;
-	if (share->lost)
+	if (share->lost || (share->bound && !anew))
 		return VSC_SHARE_LOST;
 	/* Nothing was selected: the card was as a reset leaves it. */
 	if (share->path == 0)
-		return share->deep ? VSC_SHARE_LOST : VSC_SHARE_RENEW;
+		return share->deep || share->channels ? VSC_SHARE_LOST : VSC_SHARE_RENEW;
 	if (share->at < share->path)
 		return VSC_SHARE_REPLAY;
 	share->disturbed = false;
@@ -265,7 +307,7 @@ VscShareStep vsc_share_before(VscShare *share, gint64 now, VmcSpan bytes)
 		return VSC_SHARE_YIELD;
 	if (!share->disturbed || (known && !basic) || (known && command.ins == INS_MANAGE_CHANNEL))
 		return VSC_SHARE_PASS;
-	return repair(share, anew);
+	return repair(share, &command, anew);
 }
 
 void vsc_share_begun(VscShare *share, gint64 now, bool others)

@@ -22,7 +22,8 @@
  * something that no SELECT brings back, the transaction stays open for
  * VSC_SHARE_KEEP_MS after its last command, and afterwards nothing is sent
  * again if nobody else could have used the card meanwhile, as far as the
- * caller finds out.
+ * caller finds out. A PIN that is forgotten is asked for again; a security
+ * environment that is, is not: then the card is lost.
  *
  * Times are milliseconds of a clock that only goes forward.
  */
@@ -75,6 +76,8 @@ typedef struct VscShare {
 	gint64 used;    /* when the last command ended */
 	bool disturbed; /* others may have used the card since */
 	bool deep;      /* there is what no SELECT brings back */
+	bool bound;     /* and that the next commands would not miss */
+	bool channels;  /* others than the basic one are in use */
 	bool midway;    /* the next command belongs to the last */
 	bool lost;      /* the path is not known whole */
 	unsigned path;  /* selections remembered */

@@ -25,9 +25,9 @@ NETWORK = ("modprobe -a virtio_net vhci-hcd && ifconfig lo up && "
 class UsbipGuest(Guest):
     """A guest with a network and vhci-hcd."""
 
-    def __init__(self):
+    def __init__(self, **more):
         super().__init__(qemu_args=["-netdev", "user,id=net,restrict=off",
-                                    "-device", "virtio-net-pci,netdev=net"])
+                                    "-device", "virtio-net-pci,netdev=net"], **more)
 
     def start(self, *args, **more):
         super().start(*args, **more)

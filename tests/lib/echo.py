@@ -31,6 +31,12 @@ def split_body(rest, lc, width):
     return rest[:lc], (int.from_bytes(le, "big") or 1 << (8 * width)) if le else 0
 
 
+def t0_size(p1):
+    """How much the T=0 card's echo answers: a card of T=0 cannot see a case 4
+    command's Le, so P1 says it, below F0 in bytes, from there in 256 bytes."""
+    return p1 if p1 < 0xF0 else (p1 - 0xEF) * 256
+
+
 def echo_pattern(p2, data, size):
     seed = (p2 ^ sum(data)) & 0xFF
     return bytes((seed + i * 7 + i // 251) & 0xFF for i in range(size))

@@ -17,9 +17,10 @@ class PcscCase(unittest.TestCase):
     """A rig for each case, and a place for the host."""
 
     devices = ("Test Reader",)
+    times = False
 
     def setUp(self):
-        self.rig = Rig(self.devices)
+        self.rig = Rig(self.devices, times=self.times)
         self.addCleanup(self.rig.close)
         self.folder = Folder()
         self.addCleanup(self.folder.remove)

@@ -30,7 +30,8 @@ START_LIMIT = 20
 # A /run and a folder of drivers of its own, and a door to its network if it has
 # one. (vpcd can connect to a card too, but then closes others' descriptors.)
 ENTER = """
-mount -t tmpfs none /run && mkdir /run/pcscd && mount --bind "$1/run" /run/pcscd &&
+mount -t tmpfs -o strictatime none /run && mkdir /run/pcscd &&
+{ [ "$5" = times ] || mount --bind "$1/run" /run/pcscd; } &&
 mount --bind "$1/drivers" /usr/lib/pcsc/drivers || exit
 if [ "$2" = net ]; then python3 -c "$3" "$1/door" & fi
 exec pcscd --foreground --config "$1/conf" $4
@@ -78,10 +79,13 @@ class Rig:
     """A running pcscd. `devices` are names; each makes two readers, "NAME 00 00"
     and "NAME 00 01". `conf` is more text for
     reader.conf, for other drivers. With devices, pcscd has a network of its
-    own, so that nobody else's card gets in; UNIX sockets cross its border."""
+    own, so that nobody else's card gets in; UNIX sockets cross its border. With
+    `times` the socket is where each access leaves its time, as on a /run; it is
+    then another one after a restart."""
 
-    def __init__(self, devices=("Test Reader",), conf="", arguments=""):
+    def __init__(self, devices=("Test Reader",), conf="", arguments="", times=False):
         self.folder = Folder()
+        self.times = times
         self.arguments = arguments
         self.conf = conf
         self.process = self.door = self.log = None
@@ -120,6 +124,8 @@ class Rig:
 
     @property
     def socket(self):
+        if self.times:
+            return f"/proc/{self.process.pid}/root/run/pcscd/pcscd.comm"
         return self.folder / "run/pcscd.comm"
 
     @property
@@ -138,7 +144,7 @@ class Rig:
         user = [] if os.geteuid() == 0 else ["--map-root-user"]
         self.process = subprocess.Popen(
             ["unshare", "--mount", *net, *user, "sh", "-c", ENTER, "sh", self.folder.path,
-             "net" if net else "", DOOR, self.arguments],
+             "net" if net else "", DOOR, self.arguments, "times" if self.times else ""],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=environment())
         self.wait_for(self.socket)
         if net:
@@ -174,14 +180,26 @@ class Rig:
             return socket.socket(fileno=fds[0])
         return connect
 
+    def end_process(self, sig):
+        """Has it end. Its main loop, woken by the signal, may look before its
+        thread for signals has said so, and then sleeps on: it is woken again."""
+        deadline = time.monotonic() + START_LIMIT
+        while True:
+            self.process.send_signal(sig)
+            try:
+                self.process.wait(5)
+                return
+            except subprocess.TimeoutExpired:
+                if time.monotonic() > deadline:
+                    raise
+
     def stop(self, sig=signal.SIGTERM):
         """Ends pcscd; with SIGKILL its socket stays as it was, a dead one."""
         for slot in self.slots:
             slot.detach()
         if self.process is None:
             return
-        self.process.send_signal(sig)
-        self.process.wait(START_LIMIT)
+        self.end_process(sig)
         self.process = None
         if self.door is not None:
             self.door.close()
@@ -244,9 +262,15 @@ CRYPTO = "/usr/lib/python3/dist-packages/Cryptodome"
 
 
 class Vicc:
-    """Debian's vicc with its ISO 7816 card, to be put into a slot."""
+    """Debian's vicc with its ISO 7816 card, to be put into a slot. `log` has
+    each command and its response as they passed."""
+
+    command = ("vicc", "-t", "iso7816")
+    env = {}
 
     def __init__(self):
+        self.log = []
+        self.asked = b""
         self.folder = Folder()
         os.symlink(CRYPTO, self.folder / "Crypto")
         self.listener = socket.socket()
@@ -258,17 +282,29 @@ class Vicc:
         """A new card for each connection of the driver's: bytes go through."""
         port = self.listener.getsockname()[1]
         self.process = subprocess.Popen(
-            ["vicc", "-t", "iso7816", "-H", "127.0.0.1", "-P", str(port)],
-            env=environment(PYTHONPATH=f"{VICC_MODULES}:{self.folder.path}"),
+            [*self.command, "-H", "127.0.0.1", "-P", str(port)],
+            env=environment(PYTHONPATH=f"{VICC_MODULES}:{self.folder.path}", **self.env),
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.listener.settimeout(START_LIMIT)
         card, _ = self.listener.accept()
         with card:
-            other = threading.Thread(target=pump, args=(card, driver), daemon=True)
-            other.start()
-            pump(driver, card)
-            other.join()
+            self.carry(driver, card)
         self.leave()
+
+    def carry(self, driver, card):
+        other = threading.Thread(target=pump, args=(card, driver, Messages(self.answered)),
+                                 daemon=True)
+        other.start()
+        pump(driver, card, Messages(self.ask))
+        other.join()
+
+    def ask(self, message):
+        self.asked = message
+
+    def answered(self, message):
+        """What is asked in one byte is no command, but for the ATR."""
+        if len(self.asked) > 1:
+            self.log.append((self.asked, message))
 
     def leave(self):
         if self.process is not None:
@@ -282,12 +318,55 @@ class Vicc:
         self.folder.remove()
 
 
-def pump(source, sink):
+# vicc's relay speaks text where its other cards speak bytes, and so ends at the
+# first ATR under Python 3. These are the conversions that it lacks.
+RELAY = """
+import runpy, sys
+from virtualsmartcard.cards import Relay
+Relay.map = lambda *args: list(map(*args))
+def as_bytes(method):
+    return lambda self, *text: method(self, *(t.decode("latin-1") for t in text)).encode("latin-1")
+for name in ("getATR", "execute"):
+    setattr(Relay.RelayOS, name, as_bytes(getattr(Relay.RelayOS, name)))
+sys.argv[0] = "/usr/bin/vicc"
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+class ViccRelay(Vicc):
+    """vicc with the card in the first reader of another pcscd, whose clients'
+    environment is `env`; `carry` takes bytes between two sockets."""
+
+    command = ("/usr/bin/python3", "-c", RELAY, "-t", "relay")
+
+    def __init__(self, carry, env):
+        super().__init__()
+        self.carry, self.env = carry, env
+
+
+class Messages:
+    """Takes the driver's messages out of bytes."""
+
+    def __init__(self, done):
+        self.done = done
+        self.input = b""
+
+    def take(self, data):
+        self.input += data
+        while len(self.input) >= 2 and len(self.input) >= (
+                end := 2 + int.from_bytes(self.input[:2], "big")):
+            self.done(self.input[2:end])
+            self.input = self.input[end:]
+
+
+def pump(source, sink, messages):
     """Bytes from one socket to the other until either ends."""
     try:
         while data := source.recv(1 << 16):
             for sock in (source, sink):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+            sink.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            messages.take(data)
             sink.sendall(data)
     except OSError:
         pass

@@ -25,6 +25,7 @@ import threading
 import time
 
 import vscard
+from echo import t0_size
 
 OFF, ON, RESET, GET_ATR = 0, 1, 2, 4
 # The driver's longest message; a longer answer becomes 6F00.
@@ -187,12 +188,6 @@ class TestCard:
             peer.sendall(struct.pack(">H", len(answer)) + answer)
 
 
-def t0_size(p1):
-    """How much the T=0 card's echo answers: a card of T=0 cannot see a case 4
-    command's Le, so P1 says it, below F0 in bytes, from there in 256 bytes."""
-    return p1 if p1 < 0xF0 else (p1 - 0xEF) * 256
-
-
 class T0Card(TestCard):
     """The same card as one of T=0 alone (ISO/IEC 7816-3, 12.2): it takes TPDUs,
     keeps what it has to say for GET RESPONSE, corrects a wrong Le, and puts
@@ -218,10 +213,10 @@ class T0Card(TestCard):
         if head[1] == GET_RESPONSE:
             return self.give(p3 or 256, exact=True) if self.kept else b"\x69\x85"
         self.kept = b""
-        if head[1] == ENVELOPE and data:
-            self.enveloped += data
-            return OK
         if head[1] == ENVELOPE:
+            self.enveloped += data
+            if data and not self.is_whole(self.enveloped):
+                return OK
             whole, self.enveloped = self.enveloped, b""
             self.kept = self.whole(whole[:4], (vscard.split_apdu(whole) or [b""])[0])
             return self.give(0)
@@ -231,6 +226,12 @@ class T0Card(TestCard):
         data, self.chained = self.chained + data, b""
         self.kept = self.whole(head, data, p3)
         return self.give(0) if data else self.give(p3 or 256, exact=True)
+
+    @staticmethod
+    def is_whole(apdu):
+        """An extended APDU with data says how long it is; any other ends with an
+        empty ENVELOPE."""
+        return len(apdu) > 7 and apdu[4] == 0 and vscard.split_apdu(apdu) is not None
 
     def whole(self, head, data, p3=0):
         """What the card says to all of a command."""

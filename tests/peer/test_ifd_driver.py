@@ -218,6 +218,25 @@ class States(DriverCase):
         self.reader()
         self.lives()
 
+    def test_closed_in_a_power_on(self):
+        """Of two slots one is closed while its card is asked for its ATR: what
+        power it gets all the same is taken away."""
+        for slot in range(2):
+            self.assertEqual(self.open(slot, ",slots=2"), SUCCESS)
+        with Client(self.path) as client:
+            client.init(vscard.CAP_REQUESTS)
+            client.add_reader()
+            client.insert()
+            wait_for(self.driver.present, "the card is not seen")
+            pending = self.driver.start("power", 0, POWER_UP, ifd.ATR_ROOM)
+            token, _ = client.take_request(vscard.POWER_ON)
+            self.assertEqual(self.driver.code("close"), SUCCESS)
+            self.assertEqual(pending.result().code, COMMUNICATION_ERROR)
+            self.assertEqual(client.receive().type, vscard.CANCEL)
+            client.answer_request(token, vscard.ECHO_ATR)
+            token, _ = client.take_request(vscard.POWER_OFF)
+            client.answer_request(token)
+
     def test_closed_while_it_waits(self):
         self.reader()
         pending = self.driver.start("wait", 0, 600000)
@@ -243,6 +262,23 @@ class States(DriverCase):
         for tag in (ifd.TAG_WAIT, ifd.TAG_STOP):
             self.assertEqual(self.driver.get(tag).length, 8)
         self.assertEqual(self.driver.get(ifd.ATTR_SERIAL).code, ifd.ERROR_TAG)
+
+    def test_described(self):
+        """What a reader's side says of it shows, until another one is there."""
+        def shows(type_, code):
+            wait_for(lambda: (self.driver.get(ifd.ATTR_TYPE).data,
+                              self.driver.get(ifd.ATTR_SERIAL).code) == (type_, code),
+                     "what is said of the reader does not show")
+        self.reader()
+        with Client(self.path) as client:
+            client.init(vscard.CAP_REQUESTS)
+            client.send(vscard.READER_INFO, vscard.UNDEFINED_READER,
+                        vscard.pack_info((vscard.NAME_TAG, b"Name"), (vscard.SERIAL_TAG, b"7")))
+            client.add_reader()
+            shows(b"Name\0", SUCCESS)
+        shows(b"Name\0", SUCCESS)
+        with Client.with_card(self.path):
+            shows(b"VSCard reader\0", ifd.ERROR_TAG)
 
     def test_control(self):
         """One feature, no PIN pad: and what it says is so."""

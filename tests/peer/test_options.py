@@ -247,6 +247,15 @@ MISTAKES = {
                                          "no chardev 'x'"),
     "unknown key of usbip": (["-device", "usbip,port=3240", "-device", "usb-ccid"],
                              "unknown key 'port'.*usbip takes.*chardev"),
+    "ifd without chardev": (["-device", "ifd"], "-device ifd: chardev is missing"),
+    "ifd with a chardev that is not": (["-device", "ifd,chardev=x"], "no chardev 'x'"),
+    "ifd with no name for it": (["-device", "ifd,chardev="], "bad value '' for 'chardev'"),
+    "unknown key of ifd": (["-device", "ifd,chardev=x,serial=1"],
+                           "unknown key 'serial'; ifd takes: chardev, id, slots"),
+    "ifd is on no bus": (["-device", "ifd,chardev=x,bus=bus0.0"], "unknown key 'bus'; ifd takes"),
+    "key of ifd twice": (["-device", "ifd,chardev=x,chardev=y"], "'chardev' is given twice"),
+    "slots of ifd without a number": (["-device", "ifd,chardev=x,slots"],
+                                      "'slots' needs a value: slots=NUMBER"),
     "unknown option": (["-frobnicate"], "unknown option '-frobnicate'.*--help"),
     "no option": (["frobnicate"], "unknown option 'frobnicate'"),
     "argument missing": (["-device"], "-device wants an argument"),
@@ -387,6 +396,26 @@ class Mistakes(Case):
         refuse("usb-ccid,slots=2", f"{passthru},slot=0", f"{passthru},slot=1",
                f"{passthru},slot=1", pattern="full.*slots=")
 
+    def test_ifd(self):
+        pcscd = ("-chardev", f"socket,id=pcscd,path={self.folder / 'pcscd'},server=on,wait=off")
+
+        def refuse(*devices, pattern):
+            words = [word for device in devices for word in ("-device", device)]
+            self.refuse([*pcscd, *self.card_args(), *words], pattern)
+
+        passthru = "ccid-card-passthru,chardev=ccid"
+        for slots in ("0", "17", "two", ""):
+            refuse(f"ifd,chardev=pcscd,slots={slots}",
+                   pattern=f"bad value '{slots}' for 'slots'.*1 to 16")
+        refuse("ifd,chardev=pcscd,id=r,slots=2", f"{passthru},slot=2",
+               pattern="the reader r has no slot 2.*slots=")
+        refuse("ifd,chardev=pcscd,slots=2", f"{passthru},slot=0", f"{passthru},slot=0",
+               pattern="another card has slot 0")
+        refuse("ifd,chardev=pcscd", passthru, passthru, pattern="full.*slots=")
+        refuse("ifd,chardev=pcscd", "ifd,chardev=pcscd", pattern="'pcscd' is in use already")
+        refuse("ifd,chardev=pcscd", "ccid-card-passthru,chardev=pcscd",
+               pattern="'pcscd' is in use already")
+
     def test_seventeen_places(self):
         """More than one peer can have readers for."""
         args = []
@@ -450,10 +479,12 @@ class Help(Case):
 
     def test_devices(self):
         words, _ = self.words("-device", "help")
-        drivers = {"usbredir", "usbip", "usb-ccid", "ccid-card-passthru", "ccid-card-emulated"}
+        drivers = {"usbredir", "usbip", "usb-ccid", "ifd", "ccid-card-passthru",
+                   "ccid-card-emulated"}
         self.assertLessEqual(drivers, words)
-        keys = {"usbredir": {"chardev"}, "usbip": {"chardev", "replug"}, "usb-ccid": {"bus", "vendorid", "productid", "serial"},
-                "ccid-card-passthru": {"chardev", "bus"},
+        keys = {"usbredir": {"chardev"}, "usbip": {"chardev", "replug"},
+                "usb-ccid": {"bus", "vendorid", "productid", "serial"},
+                "ifd": {"chardev", "slots"}, "ccid-card-passthru": {"chardev", "bus"},
                 "ccid-card-emulated": {"backend", "cert1", "cert2", "cert3", "db", "bus"}}
         for driver in drivers:
             with self.subTest(driver):

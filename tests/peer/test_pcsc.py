@@ -299,6 +299,16 @@ class ComeAndGo(PcscCase):
                 self.assertEqual(host.final(host.start(verify())).data, OK)
             self.ended()
 
+    def test_pcscd_hangs(self):
+        """A pcscd that does nothing does not keep vscclient."""
+        view = self.lend()
+        self.serves(view)
+        self.rig.process.send_signal(signal.SIGSTOP)
+        try:
+            self.ended()
+        finally:
+            self.rig.process.send_signal(signal.SIGCONT)
+
     def test_killed(self):
         """vscclient dies with a PIN verified: pcscd resets the card."""
         view = self.lend()

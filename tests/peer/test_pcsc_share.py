@@ -49,6 +49,17 @@ class ShareCase(PcscCase):
         self.assertEqual(owner.transmit(select_app(app)), (0, OK))
         self.assertEqual(owner.transmit(read_binary()), (0, read_answer(app) + OK))
 
+    def log_in(self):
+        self.borrow()
+        self.assertEqual(self.ask(select_app(MINE)), OK)
+        self.assertEqual(self.ask(verify()), OK)
+
+    def begins_again(self):
+        """The borrower's next command finds the application, and no PIN."""
+        self.assertEqual(self.ask(get_data()), NO_PIN)
+        self.assertEqual(self.card.log[-2:], [select_app(MINE), get_data()])
+        self.ended()
+
 
 class Turns(ShareCase):
 
@@ -149,10 +160,7 @@ class Turns(ShareCase):
 class Pins(ShareCase):
     """The card forgets its PIN when an application is selected."""
 
-    def log_in(self):
-        self.borrow()
-        self.assertEqual(self.ask(select_app(MINE)), OK)
-        self.assertEqual(self.ask(verify()), OK)
+    times = True
 
     def test_alone(self):
         """Nobody else was there: nothing is selected again."""
@@ -186,6 +194,43 @@ class Pins(ShareCase):
         self.assertEqual(self.ask(verify()), OK)
         self.assertEqual(self.ask(get_data()), MINE + OK)
         self.ended()
+
+
+    def test_came_and_went(self):
+        """The owner's program was there and is gone."""
+        self.log_in()
+        time.sleep(KEPT)
+        with self.owner() as owner:
+            self.owner_selects(owner)
+        self.begins_again()
+
+    def test_long_there(self):
+        """The owner's program was a client of pcscd all the time, and used the
+        card when the borrower did not."""
+        with self.rig.owner() as owner:
+            owner.readers()
+            self.log_in()
+            time.sleep(KEPT)
+            self.assertEqual(owner.connect(self.name), 0)
+            self.owner_selects(owner)
+            owner.disconnect()
+            self.begins_again()
+
+
+class Unknown(ShareCase):
+    """Where no time is kept of who came, it is as if somebody had."""
+
+    def test_alone(self):
+        self.log_in()
+        time.sleep(KEPT)
+        self.begins_again()
+
+    def test_came_and_went(self):
+        self.log_in()
+        time.sleep(KEPT)
+        with self.owner() as owner:
+            self.owner_selects(owner)
+        self.begins_again()
 
 
 class Resets(ShareCase):

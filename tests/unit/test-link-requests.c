@@ -40,6 +40,16 @@ typedef struct Client {
 
 static const char info_echo[] = "\0\1\0\4echo";
 
+/* What a conversation begins with. */
+static void client_greet(Client *c)
+{
+	raw_expect(&c->raw, VSC_TYPE_INIT, VSC_READER_UNDEFINED, init_client, 12);
+	raw_send(&c->raw, VSC_TYPE_INIT, 0, init_host, 12);
+	raw_expect(&c->raw, VSC_TYPE_READER_INFO, VSC_READER_UNDEFINED, info_echo, 8);
+	raw_expect(&c->raw, VSC_TYPE_READER_ADD, VSC_READER_UNDEFINED, "echo", 4);
+	raw_send(&c->raw, VSC_TYPE_ERROR, 0, success, 4);
+}
+
 static void client_start(Client *c)
 {
 	VmcChardev *other;
@@ -49,11 +59,7 @@ static void client_start(Client *c)
 	c->link = vsc_client_link_new(c->chardev, NULL, NULL, NULL);
 	echo_start(&c->echo, "echo", atr_t1, sizeof(atr_t1));
 	assert_true(vsc_client_link_add(c->link, &c->echo.base));
-	raw_expect(&c->raw, VSC_TYPE_INIT, VSC_READER_UNDEFINED, init_client, 12);
-	raw_send(&c->raw, VSC_TYPE_INIT, 0, init_host, 12);
-	raw_expect(&c->raw, VSC_TYPE_READER_INFO, VSC_READER_UNDEFINED, info_echo, 8);
-	raw_expect(&c->raw, VSC_TYPE_READER_ADD, VSC_READER_UNDEFINED, "echo", 4);
-	raw_send(&c->raw, VSC_TYPE_ERROR, 0, success, 4);
+	client_greet(c);
 	iterate();
 }
 
@@ -146,6 +152,54 @@ static void test_client_known_atr(void **state)
 	assert_int_equal(c.echo.offs, 1);
 	assert_int_equal(c.echo.ons, 1);
 	client_stop(&c);
+}
+
+/* The wire goes while the card is at `kind`, which then ends as `outcome`; for
+ * the next host the card is as good as new. */
+static void lose_host_during(uint32_t kind, VscOutcome outcome)
+{
+	Client c;
+
+	client_start(&c);
+	vsc_card_set_atr(&c.echo.base, vmc_span(atr_t1, sizeof(atr_t1)));
+	client_insert(&c);
+	if (kind == VSC_REQUEST_POWER_OFF) {
+		send_request(&c, 1, VSC_REQUEST_POWER_ON, NULL, 0);
+		expect_answer(&c, 1, VSC_OUTCOME_OK, atr_t1, sizeof(atr_t1));
+	}
+	c.echo.slow_power = true;
+	send_request(&c, 2, kind, NULL, 0);
+	iterate();
+	vmc_chardev_disconnect(c.raw.chardev, false, "test");
+	iterate();
+	c.echo.slow_power = false;
+	c.echo.outcome = outcome;
+	echo_finish(&c.echo);
+	iterate();
+
+	raw_reopen(&c.raw);
+	client_greet(&c);
+	raw_expect(&c.raw, VSC_TYPE_ATR, 0, atr_t1, sizeof(atr_t1));
+	raw_send(&c.raw, VSC_TYPE_ERROR, 0, success, 4);
+	/* Whatever the host before left, it has no power. */
+	send_request(&c, 3, VSC_REQUEST_TRANSMIT, "\0\xb0\0\0\1", 5);
+	expect_answer(&c, 3, VSC_OUTCOME_NOT_POWERED, NULL, 0);
+	send_request(&c, 4, VSC_REQUEST_POWER_ON, NULL, 0);
+	expect_answer(&c, 4, VSC_OUTCOME_OK, atr_t1, sizeof(atr_t1));
+	client_stop(&c);
+}
+
+static void test_client_lost_host(void **state)
+{
+	static const uint32_t kinds[] = { VSC_REQUEST_POWER_ON, VSC_REQUEST_POWER_OFF };
+	static const VscOutcome outcomes[] = { VSC_OUTCOME_OK, VSC_OUTCOME_CANCELLED,
+					       VSC_OUTCOME_MUTE };
+
+	(void)state;
+	for (size_t k = 0; k < G_N_ELEMENTS(kinds); k++) {
+		for (size_t o = 0; o < G_N_ELEMENTS(outcomes); o++)
+			lose_host_during(kinds[k], outcomes[o]);
+	}
 }
 
 /* Cancel reaches the card; a second request meanwhile fails, and the cancelled
@@ -329,11 +383,13 @@ static void test_host_described(void **state)
 {
 	static const char info[] = "\0\1\0\4name\0\2\0\6vendor\0\4\0\1"
 				   "7";
+	g_autofree char *unnamed = NULL;
 	Host h;
 
 	(void)state;
 	host_start(&h);
 	host_add(&h, 0);
+	unnamed = g_strdup(vsc_card_name(h.user.card));
 	assert_int_equal(h.described, 0);
 	assert_string_not_equal(vsc_card_name(h.user.card), "plain");
 	raw_send(&h.raw, VSC_TYPE_READER_INFO, 0, info, sizeof(info) - 1);
@@ -348,6 +404,16 @@ static void test_host_described(void **state)
 	iterate();
 	assert_int_equal(h.described, 1);
 	assert_string_equal(vsc_card_name(h.user.card), "name");
+
+	/* An old client's reader is not the one that was there before. */
+	raw_reopen(&h.raw);
+	raw_send(&h.raw, VSC_TYPE_INIT, 0, init_old, 12);
+	raw_expect(&h.raw, VSC_TYPE_INIT, VSC_READER_UNDEFINED, init_host, 12);
+	host_add(&h, 0);
+	assert_int_equal(h.described, 2);
+	assert_string_equal(vsc_card_name(h.user.card), unnamed);
+	assert_null(vsc_card_info(h.user.card)->vendor);
+	assert_null(vsc_card_info(h.user.card)->serial);
 	host_stop(&h);
 }
 
@@ -379,9 +445,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_client_power),     cmocka_unit_test(test_client_known_atr),
-		cmocka_unit_test(test_client_cancel),    cmocka_unit_test(test_client_working),
-		cmocka_unit_test(test_client_described), cmocka_unit_test(test_host_requests),
-		cmocka_unit_test(test_host_described),   cmocka_unit_test(test_host_places),
+		cmocka_unit_test(test_client_lost_host), cmocka_unit_test(test_client_cancel),
+		cmocka_unit_test(test_client_working),   cmocka_unit_test(test_client_described),
+		cmocka_unit_test(test_host_requests),    cmocka_unit_test(test_host_described),
+		cmocka_unit_test(test_host_places),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -204,10 +204,11 @@ static void test_reconnect(void **state)
 }
 
 /* A card that is lent again while it works for an earlier link: the late answer
- * is nobody's. */
+ * is nobody's, and what was verified is not for the next. */
 static void test_late_answer(void **state)
 {
 	VscToken late;
+	unsigned offs;
 	Both both;
 
 	(void)state;
@@ -217,7 +218,9 @@ static void test_late_answer(void **state)
 	user_transmit(&both.user, 2, "\0\xb0\0\0\1", 5);
 	iterate();
 	late = both.echo.token;
+	offs = both.echo.offs;
 	vsc_client_link_free(both.client);
+	assert_int_equal(both.echo.offs, offs + 1);
 	iterate();
 	both.client = vsc_client_link_new(both.other, &both_events, &both, NULL);
 	assert_true(vsc_client_link_add(both.client, &both.echo.base));

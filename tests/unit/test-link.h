@@ -223,7 +223,8 @@ typedef struct Echo {
 	VscCard base;
 	const char *atr;
 	size_t atr_len;
-	bool slow; /* commands are answered by echo_finish() */
+	bool slow;       /* commands are answered by echo_finish() */
+	bool slow_power; /* and so are power on and off */
 	VscToken token;
 	VscToken cancelled;
 	unsigned ons, offs, commands;
@@ -259,12 +260,18 @@ static void echo_power_on(VscCard *card, VscToken token)
 
 	echo->ons++;
 	echo_later(echo, token, VSC_OUTCOME_OK, vmc_span(echo->atr, echo->atr_len));
+	if (echo->slow_power)
+		g_clear_handle_id(&echo->idle, g_source_remove);
 }
 
 static void echo_power_off(VscCard *card, VscToken token)
 {
-	((Echo *)card)->offs++;
-	echo_later((Echo *)card, token, VSC_OUTCOME_OK, vmc_span(NULL, 0));
+	Echo *echo = (Echo *)card;
+
+	echo->offs++;
+	echo_later(echo, token, VSC_OUTCOME_OK, vmc_span(NULL, 0));
+	if (echo->slow_power)
+		g_clear_handle_id(&echo->idle, g_source_remove);
 }
 
 /* The command after its header comes back, with 9000. */

@@ -51,6 +51,7 @@ static struct {
 	bool hang, hanging; /* in SCardTransmit() */
 	bool attributes;
 	bool others;
+	guint busy; /* so often disconnecting fails */
 } fake;
 
 static const uint8_t atr[] = { 0x3b, 0x80, 0x01, 0x81 };
@@ -62,6 +63,7 @@ static void fake_init(void)
 	fake.running = true;
 	fake.cancelled = fake.exclusive = fake.hang = fake.hanging = false;
 	fake.attributes = fake.others = false;
+	fake.busy = 0;
 	fake.readers = 1;
 	fake.present = true;
 	fake.counter = 1;
@@ -208,6 +210,10 @@ LONG SCardReconnect(SCARDHANDLE card, DWORD mode, DWORD protocols, DWORD how, LP
 LONG SCardDisconnect(SCARDHANDLE card, DWORD how)
 {
 	(void)card;
+	if (how != SCARD_LEAVE_CARD && fake.busy > 0) {
+		fake.busy--;
+		return SCARD_E_SHARING_VIOLATION;
+	}
 	fake.last_disconnect = how;
 	return call(CALL_DISCONNECT);
 }
@@ -439,6 +445,24 @@ static void powers_really(void **state)
 	assert_int_equal(fake.last_disconnect, SCARD_RESET_CARD);
 	answer_of(&user, transmit(&user));
 	assert_int_equal(user.outcome, VSC_OUTCOME_NOT_POWERED);
+	end(&user);
+}
+
+/* The programs of others are at it; the card is reset all the same. */
+static void resets_a_busy_card(void **state)
+{
+	VscToken token = vsc_token_next();
+	User user;
+
+	(void)state;
+	begin(&user, VSC_SHARE_TURNS);
+	assert_int_equal(power_on(&user), VSC_OUTCOME_OK);
+	fake.busy = 3;
+	fake.last_disconnect = SCARD_LEAVE_CARD;
+	vsc_card_power_off(user.card, token);
+	answer_of(&user, token);
+	assert_int_equal(fake.last_disconnect, SCARD_RESET_CARD);
+	assert_int_equal(fake.busy, 0);
 	end(&user);
 }
 
@@ -753,6 +777,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(powers_really, setup),
+		cmocka_unit_test_setup(resets_a_busy_card, setup),
 		cmocka_unit_test_setup(exclusive_is_exclusive, setup),
 		cmocka_unit_test_setup(power_on_fails, setup),
 		cmocka_unit_test_setup(transmit_fails, setup),

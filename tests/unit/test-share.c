@@ -260,7 +260,12 @@ static const struct {
 } replays[] = {
 	{ { SELECT_ONE }, "begin replay " SELECT_ONE " pass" },
 	{ { SELECT_ONE, SELECT_TWO }, "begin replay " SELECT_TWO " pass" },
-	{ { SELECT_ONE, SELECT_MF }, "begin replay " SELECT_MF " pass" },
+	{ { SELECT_DF, SELECT_MF }, "begin replay " SELECT_MF " pass" },
+	/* of the application's own master file */
+	{ { SELECT_ONE, SELECT_MF }, "begin replay " SELECT_ONE " replay " SELECT_MF " pass" },
+	{ { SELECT_ONE, SELECT_NEXT, SELECT_DF, SELECT_PATH },
+	  "begin replay " SELECT_ONE " replay " SELECT_NEXT " replay " SELECT_PATH " pass" },
+	{ { SELECT_MF, SELECT_ONE }, "begin replay " SELECT_ONE " pass" },
 	{ { SELECT_MF, SELECT_DF, SELECT_EF },
 	  "begin replay " SELECT_MF " replay " SELECT_DF " replay " SELECT_EF " pass" },
 	{ { SELECT_MF, SELECT_DF, SELECT_EF, SELECT_EF2 },
@@ -280,6 +285,8 @@ static const struct {
 	/* other channels are nobody else's */
 	{ { SELECT_ONE, "01a4040003f00002" }, "begin replay " SELECT_ONE " pass" },
 	{ { SELECT_ONE, "41a4040003f00002" }, "begin replay " SELECT_ONE " pass" },
+	/* a reset would close them */
+	{ { "0070000001", "01a4040003f00002" }, "begin lost" },
 	/* nothing selected: as after a reset */
 	{ { NULL }, "begin renew pass" },
 	{ { READ, "80ca9f7f00" }, "begin lost" },
@@ -289,6 +296,7 @@ static const struct {
 	    "00a4000c025019", "00a4000c02501a", "00a4000c02501b", "00a4000c02501c" },
 	  "begin lost" },
 	{ { SELECT_ONE, "0ca4000c025015" }, "begin lost" },
+	{ { SELECT_ONE, "00a4040009f00002" }, "begin lost" },
 	{ { SELECT_ONE, "10a4000c025015" }, "begin lost" },
 	{ { "00a4040029"
 	    "0101010101010101010101010101010101010101"
@@ -311,6 +319,66 @@ static void selects_again(void **state)
 		idle(&at, VSC_SHARE_KEEP_MS);
 		command_is(&at, READ, OK, replays[i].steps);
 	}
+}
+
+/* The master file is the application's, where one was selected. */
+static void a_master_file_is_in_its_application(void **state)
+{
+	Case at;
+
+	(void)state;
+	start(&at, VSC_SHARE_TURNS);
+	command_passes(&at, SELECT_ONE);
+	command_passes(&at, SELECT_DF);
+	idle(&at, VSC_SHARE_IDLE_MS);
+	command_is(&at, SELECT_MF, OK, "begin replay " SELECT_ONE " replay " SELECT_DF " pass");
+	command_passes(&at, READ);
+	idle(&at, VSC_SHARE_IDLE_MS);
+	command_is(&at, SELECT_TWO, OK, "begin pass");
+}
+
+/* Without a security environment a card does not fail, but takes another key. */
+static void what_is_not_missed_is_lost(void **state)
+{
+	static const char *const binding[] = { "002241b603830101", "002a90a000", "90aa0000010000" };
+	Case at;
+
+	(void)state;
+	for (size_t i = 0; i < G_N_ELEMENTS(binding); i++) {
+		start(&at, VSC_SHARE_TURNS);
+		command_passes(&at, SELECT_ONE);
+		command_passes(&at, binding[i]);
+		idle(&at, VSC_SHARE_KEEP_MS);
+		command_is(&at, SIGN, OK, "begin lost");
+
+		start(&at, VSC_SHARE_TURNS);
+		command_passes(&at, SELECT_ONE);
+		command_passes(&at, binding[i]);
+		command_passes(&at, SELECT_TWO);
+		idle(&at, VSC_SHARE_KEEP_MS);
+		command_is(&at, SIGN, "6982", "begin replay " SELECT_TWO " pass");
+		command_passes(&at, binding[i]);
+		idle(&at, VSC_SHARE_KEEP_MS);
+		command_is(&at, SELECT_MF, OK, "begin replay " SELECT_TWO " pass");
+	}
+}
+
+/* 9000 is not all cards' word for it. */
+static void others_words_for_success(void **state)
+{
+	Case at;
+
+	(void)state;
+	start(&at, VSC_SHARE_TURNS);
+	command_is(&at, "a0a40000026f07", "9f0f", "pass");
+	idle(&at, VSC_SHARE_KEEP_MS);
+	at.replay_says = "9f0f";
+	command_is(&at, "a0b0000009", OK, "begin replay a0a40000026f07 pass");
+
+	start(&at, VSC_SHARE_TURNS);
+	command_is(&at, "90aa0000010000", "000102030405060791af", "pass");
+	idle(&at, VSC_SHARE_KEEP_MS);
+	command_is(&at, "90af0000010000", OK, "begin lost");
 }
 
 /* One that selects anew needs nothing, but only if it succeeds. */
@@ -423,6 +491,9 @@ int main(void)
 		cmocka_unit_test(gives_others_their_turn),
 		cmocka_unit_test(hold_and_alone_never_end),
 		cmocka_unit_test(selects_again),
+		cmocka_unit_test(a_master_file_is_in_its_application),
+		cmocka_unit_test(what_is_not_missed_is_lost),
+		cmocka_unit_test(others_words_for_success),
 		cmocka_unit_test(selecting_anew_needs_nothing),
 		cmocka_unit_test(a_failed_select_selects_nothing),
 		cmocka_unit_test(what_fails_again_is_lost),

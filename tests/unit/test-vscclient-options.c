@@ -308,6 +308,8 @@ static void test_actions(void **state)
 		{ "-d|1|--version|nonsense", CLIENT_SHOW_VERSION },
 		{ "--list", CLIENT_LIST },
 		{ "--list|--reader|x|--exclude|y", CLIENT_LIST },
+		{ "--check|--pcsc|h|1", CLIENT_CHECK },
+		{ "--check=all|spice://h:1", CLIENT_CHECK },
 	};
 
 	(void)state;
@@ -378,7 +380,9 @@ static void test_help(void **state)
 					     "thrown out",
 					     "--password-file FILE",
 					     "VSCARD_SPICE_PASSWORD",
-					     "Exit status: 0",
+					     "Exit status:\n   0  told to end",
+					     "  15  --check:",
+					     "--check[=all]\n",
 					     NULL };
 	g_autofree char *help = client_options_help();
 
