@@ -16,7 +16,6 @@ typedef struct CcidAnswer {
 
 static void answer_free(CcidAnswer *answer)
 {
-
 	vmc_wipe(answer->bytes, answer->len);
 	g_free(answer);
 }
@@ -39,13 +38,14 @@ void ccid_bulk_in_clear(CcidBulkIn *in)
 }
 
 /* Of one command: its slot, sequence number and type of answer. */
-static bool same_extension(const CcidAnswer *old, const CcidMessage *new)
+static bool same_extension(const CcidAnswer *old, const CcidMessage *fresh)
 {
 	CcidMessage message;
 
 	ccid_message_read(vmc_span(old->bytes, old->len), &message);
 	return (message.specific[0] & CCID_COMMAND_MASK) == CCID_COMMAND_TIME_EXTENSION &&
-	       message.type == new->type &&message.slot == new->slot &&message.seq == new->seq;
+	       message.type == fresh->type && message.slot == fresh->slot &&
+	       message.seq == fresh->seq;
 }
 
 static bool is_repeated_extension(const CcidBulkIn *in, VmcSpan answer)

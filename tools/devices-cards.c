@@ -113,7 +113,7 @@ static void on_refused(void *user, const char *name)
 	const Conversation *conversation = user;
 
 	g_message("the peer on chardev %s has one reader more than there are slots for, '%s': give "
-		  "the usb-ccid more than %u by slots=, or add one, with a "
+		  "the usb-ccid or ifd more than %u by slots=, or add one, with a "
 		  "ccid-card-passthru,chardev=%s on it",
 		  conversation->chardev, name, conversation->places, conversation->chardev);
 }
@@ -247,7 +247,7 @@ static void emulated_reader_added(void *user, VscCard *card)
 
 	if (i == state->slots.n) {
 		g_message("the card reader '%s' finds no place: %u of %u slots are taken; give "
-			  "the usb-ccid of %s more by slots=",
+			  "%s more by slots=",
 			  vsc_card_name(card), i, i, state->slots.reader->id);
 		return;
 	}
