@@ -198,7 +198,7 @@ static bool pump_interrupt(CcidDevice *device)
 
 	if (!transfer)
 		return false;
-	len = ccid_reader_slot_change(device->reader, change);
+	len = ccid_reader_slot_change(device->reader, change, now_ms());
 	if (len == 0)
 		return false;
 	id = transfer->id;

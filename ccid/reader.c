@@ -134,7 +134,7 @@ bool ccid_reader_abort(CcidReader *reader, unsigned slot, uint8_t seq)
 	return true;
 }
 
-size_t ccid_reader_slot_change(CcidReader *reader, uint8_t to[1 + CCID_SLOTS_MAX / 4])
+size_t ccid_reader_slot_change(CcidReader *reader, uint8_t to[1 + CCID_SLOTS_MAX / 4], int64_t now)
 {
 	size_t len = 1 + (reader->n_slots + 3) / 4;
 	bool any = false;
@@ -144,7 +144,7 @@ size_t ccid_reader_slot_change(CcidReader *reader, uint8_t to[1 + CCID_SLOTS_MAX
 		to[i] = 0;
 	for (unsigned i = 0; i < reader->n_slots; i++) {
 		/* Bit 0 of a slot's two: is a card there; bit 1: it changed. */
-		bool changed = ccid_slot_take_change(reader->slots[i]);
+		bool changed = ccid_slot_take_change(reader->slots[i], now);
 		unsigned bits =
 			(changed ? 2u : 0u) | (ccid_slot_present(reader->slots[i]) ? 1u : 0u);
 

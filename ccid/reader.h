@@ -37,6 +37,13 @@ typedef struct CcidReader CcidReader;
  * late. */
 #define CCID_TIME_EXTENSION_FACTOR 3u
 
+/* A host that is told of a change looks at the slot: IccPowerOn, GetSlotStatus.
+ * One that has not by then may have lost the message inside (libccid does, of
+ * several slots: one whose thread does not wait just then hears nothing), so it is
+ * said again, so often: it is no more than true. */
+#define CCID_NOTIFY_AGAIN_MS 1500
+#define CCID_NOTIFY_AGAIN_TIMES 4u
+
 typedef struct CcidReaderEvents {
 	/* A whole RDR_to_PC message, valid during the call; it may come from
 	 * within ccid_reader_message() and friends. */
@@ -72,8 +79,9 @@ void ccid_reader_message(CcidReader *reader, VmcSpan message, int64_t now);
 bool ccid_reader_abort(CcidReader *reader, unsigned slot, uint8_t seq);
 
 /* Builds the RDR_to_PC_NotifySlotChange message (6.3.1) into `to` and forgets
- * the change bits; answers its length, 0 when nothing changed since the last. */
-size_t ccid_reader_slot_change(CcidReader *reader, uint8_t to[1 + CCID_SLOTS_MAX / 4]);
+ * the change bits; answers its length, 0 when nothing changed since the last. The
+ * host is told at `now`. */
+size_t ccid_reader_slot_change(CcidReader *reader, uint8_t to[1 + CCID_SLOTS_MAX / 4], int64_t now);
 
 /* When ccid_reader_tick() is due, in the time of `now`; -1 for not at all. */
 int64_t ccid_reader_deadline(const CcidReader *reader);

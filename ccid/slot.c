@@ -32,6 +32,9 @@ struct CcidSlot {
 
 	VscCard *card;
 	bool present, active, changed;
+	bool unseen;      /* the host has not looked since the last change */
+	unsigned repeats; /* how often that was said again */
+	int64_t again;    /* when it is said again; -1: not */
 	bool powered; /* the card was given power, or may yet have it, and no order to lose it */
 	VscToken last_token;
 	bool atr_known;
@@ -68,12 +71,32 @@ bool ccid_slot_present(const CcidSlot *slot)
 	return slot->present;
 }
 
-bool ccid_slot_take_change(CcidSlot *slot)
+bool ccid_slot_take_change(CcidSlot *slot, int64_t now)
 {
 	bool changed = slot->changed;
 
 	slot->changed = false;
+	if (changed && slot->unseen && slot->repeats < CCID_NOTIFY_AGAIN_TIMES)
+		slot->again = now + CCID_NOTIFY_AGAIN_MS;
 	return changed;
+}
+
+/* The host is to be told what is in the slot. */
+static void begin_change(CcidSlot *slot)
+{
+	slot->changed = true;
+	slot->unseen = true;
+	slot->repeats = 0;
+	slot->again = -1;
+}
+
+static void repeat_change(CcidSlot *slot)
+{
+	g_debug("slot %u: the host has not looked; it is told again", slot->index);
+	slot->again = -1;
+	slot->repeats++;
+	slot->changed = true;
+	slot->events->changed(slot->user);
 }
 
 /* ---- Answers ---- */
@@ -313,7 +336,7 @@ static void set_present(CcidSlot *slot, bool present)
 	g_debug("slot %u: card %s", slot->index, present ? "inserted" : "removed");
 	slot->present = present;
 	slot->powered = false;
-	slot->changed = true;
+	begin_change(slot);
 	deactivate(slot);
 	if (!present)
 		fail_pending(slot, CCID_ERROR_MUTE);
@@ -579,6 +602,11 @@ void ccid_slot_abort(CcidSlot *slot, uint8_t seq)
 
 void ccid_slot_command(CcidSlot *slot, const CcidMessage *message, int64_t now)
 {
+	/* It looks, and is answered what is there now. */
+	if (message->type == CCID_GET_SLOT_STATUS || message->type == CCID_ICC_POWER_ON) {
+		slot->unseen = false;
+		slot->again = -1;
+	}
 	if (message->type == CCID_ABORT) {
 		abort_message(slot, message);
 		return;
@@ -597,7 +625,11 @@ void ccid_slot_command(CcidSlot *slot, const CcidMessage *message, int64_t now)
 
 int64_t ccid_slot_deadline(const CcidSlot *slot)
 {
-	return slot->pending != VSC_TOKEN_NONE ? slot->due : -1;
+	int64_t due = slot->pending != VSC_TOKEN_NONE ? slot->due : -1;
+
+	if (slot->again >= 0 && (due < 0 || slot->again < due))
+		return slot->again;
+	return due;
 }
 
 /* No ATR came in time. */
@@ -612,6 +644,8 @@ void ccid_slot_tick(CcidSlot *slot, int64_t now)
 {
 	uint8_t status = (uint8_t)(ccid_slot_status(slot) | CCID_COMMAND_TIME_EXTENSION);
 
+	if (slot->again >= 0 && now >= slot->again)
+		repeat_change(slot);
 	if (slot->pending == VSC_TOKEN_NONE || now < slot->due)
 		return;
 	if (slot->pending_type == CCID_ICC_POWER_ON) {
@@ -636,6 +670,7 @@ void ccid_slot_reset(CcidSlot *slot)
 	if (slot->card && slot->present && slot->powered)
 		take_power(slot);
 	deactivate(slot);
+	begin_change(slot);
 	slot->changed = slot->present;
 }
 
@@ -662,6 +697,7 @@ CcidSlot *ccid_slot_new(uint8_t index, const CcidSlotEvents *events, void *user)
 	CcidSlot *slot = g_new0(CcidSlot, 1);
 
 	slot->index = index;
+	slot->again = -1;
 	slot->events = events;
 	slot->user = user;
 	vmc_buf_init(&slot->chain, VSC_COMMAND_MAX);

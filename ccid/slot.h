@@ -37,8 +37,9 @@ uint8_t ccid_slot_status(const CcidSlot *slot);
 
 bool ccid_slot_present(const CcidSlot *slot);
 
-/* Did the card come or go since the last call? */
-bool ccid_slot_take_change(CcidSlot *slot);
+/* Did the card come or go since the last call, or has the host not looked since it
+ * was told? It is told at `now`, then. */
+bool ccid_slot_take_change(CcidSlot *slot, int64_t now);
 
 /* A command: answered now or later, once. */
 void ccid_slot_command(CcidSlot *slot, const CcidMessage *message, int64_t now);
@@ -46,7 +47,8 @@ void ccid_slot_command(CcidSlot *slot, const CcidMessage *message, int64_t now);
 /* The class request ABORT (5.3.1). */
 void ccid_slot_abort(CcidSlot *slot, uint8_t seq);
 
-/* When the pending command's time extension or end is due, -1 for never. */
+/* When ccid_slot_tick() is due: a time extension, the end of a power on, or a
+ * change to be said once more; -1 for never. */
 int64_t ccid_slot_deadline(const CcidSlot *slot);
 void ccid_slot_tick(CcidSlot *slot, int64_t now);
 

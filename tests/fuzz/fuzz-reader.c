@@ -128,7 +128,7 @@ static void card_answers(Fuzz *fuzz, VscTestCard *card, bool last)
 static void check_notify(Fuzz *fuzz)
 {
 	uint8_t bytes[1 + CCID_SLOTS_MAX / 4];
-	size_t len = ccid_reader_slot_change(fuzz->reader, bytes);
+	size_t len = ccid_reader_slot_change(fuzz->reader, bytes, fuzz->now);
 
 	g_assert_true(len == 0 || len == 2);
 	if (len == 0)
@@ -136,7 +136,7 @@ static void check_notify(Fuzz *fuzz)
 	for (unsigned i = 0; i < N_SLOTS; i++)
 		g_assert_true((bytes[1] >> (2 * i) & 1) ==
 			      vsc_card_present(vsc_test_card(fuzz->cards[i])));
-	g_assert_true(ccid_reader_slot_change(fuzz->reader, bytes) == 0);
+	g_assert_true(ccid_reader_slot_change(fuzz->reader, bytes, fuzz->now) == 0);
 }
 
 static void step(Fuzz *fuzz)

@@ -251,7 +251,7 @@ static void do_sent(Play *play, gchar **words)
 static void do_notify(Play *play, gchar **words)
 {
 	uint8_t bytes[1 + CCID_SLOTS_MAX / 4];
-	size_t len = ccid_reader_slot_change(play->reader, bytes);
+	size_t len = ccid_reader_slot_change(play->reader, bytes, play->now);
 	g_autoptr(GByteArray) mask = NULL;
 	g_autoptr(GByteArray) want = NULL;
 
