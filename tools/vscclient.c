@@ -80,12 +80,12 @@ static void stop_timer(guint *timer)
 static void end(Client *client, ClientExit status)
 {
 	client->exit = status;
+	client_service_stopping();
 	if (client->ending || !vmc_chardev_is_open(client->chardev)) {
 		leave(client, status);
 		return;
 	}
 	client->ending = true;
-	client_service_stopping();
 	stop_timer(&client->answer_timer);
 	client_cards_lend(client->cards, NULL);
 	vmc_chardev_disconnect(client->chardev, true, "vscclient ends");
