@@ -3,11 +3,14 @@
 pcscd reaches the card behind the wire."""
 
 import re
+import threading
 import unittest
 
+import vscard
 from guest import Guest
 from opensc import PIN, Database, verify_command
 from programs import Appliance, Folder, Program
+from stream import Closed
 
 # The commands of the echo card (tests/lib/testcard.h).
 MINUTE = "00ED0258"
@@ -128,6 +131,74 @@ class Power(unittest.TestCase):
         self.assertEqual(said[:6], ["610D", "9000", NOT_VERIFIED, "9000", "9000", "9000"],
                          done.text)
         self.assertEqual(said[-3:], ["610D", "9000", NOT_VERIFIED], done.text)
+
+
+class Worker(vscard.Client):
+    """A client whose card answers power at once, and a command when it is told to;
+    so long it says that it works, whatever the host thinks of it."""
+
+    def __init__(self, address):
+        super().__init__(address)
+        self.commands = 0
+        self.works, self.done = threading.Event(), threading.Event()
+        self.init(vscard.CAP_REQUESTS)
+        self.add_reader(b"Worker")
+        self.insert()
+        self.thread = threading.Thread(target=self.serve)
+        self.thread.start()
+
+    def close(self):
+        self.done.set()
+        self.stream.sock.shutdown(2)
+        self.thread.join()
+        super().close()
+
+    def serve(self):
+        try:
+            while True:
+                message = self.receive(3600)
+                if message.type == vscard.REQUEST:
+                    self.answer_one(*vscard.unpack_request(message.data))
+        except (Closed, OSError):
+            return
+
+    def answer_one(self, token, kind, data):
+        if kind == vscard.TRANSMIT:
+            self.commands += 1
+            self.works.set()
+            while not self.done.wait(1):
+                self.send(vscard.WORKING, None, token.to_bytes(4, "big"))
+            self.answer_request(token, vscard.echo_answer(data))
+        else:
+            self.answer_request(token, b"" if kind == vscard.POWER_OFF else vscard.ECHO_ATR)
+
+
+class Busy(unittest.TestCase):
+    """A card that works on what the host has given up."""
+
+    def test_reader_plugged_in_again(self):
+        """pcscd's power on ends as with a mute card, in time for libccid; and
+        when the card is free, the next program has it."""
+        appliance = self.enterContext(Appliance())
+        guest = self.enterContext(Guest())
+        guest.attach_usbredir("reader", appliance.usb())
+        guest.run("start-pcscd", check=True)
+        client = self.enterContext(Worker(appliance.card()))
+        guest.run("pcsc-tool wait inserted 30", check=True)
+        command = f"pcsc-tool apdu {vscard.echo_command(1, b'abc', 16).hex()}"
+        guest.spawn(command)
+        self.assertTrue(client.works.wait(30))
+        guest.detach("reader")
+        guest.run("pcsc-tool wait no-reader 30", check=True)
+        guest.attach_usbredir("reader", appliance.usb())
+        guest.run("for n in $(seq 100); do pcsc-tool list | grep -q mute && exit; sleep 1; done; "
+                  "exit 1", timeout=200, check=True)
+        self.assertEqual(client.commands, 1)
+        client.done.set()
+        said = guest.run(f"for n in $(seq 30); do {command} && exit; sleep 1; done; exit 1",
+                         timeout=90)
+        self.assertEqual(said.status, 0, said.text)
+        self.assertEqual(client.commands, 2)
 
 
 if __name__ == "__main__":
