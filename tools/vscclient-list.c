@@ -9,8 +9,12 @@
 #include "tools/vscclient-say.h"
 #include "tools/vscclient-source.h"
 
+/* A pcscd that works has told all long before. */
+#define LIST_SECONDS 10u
+
 typedef struct List {
 	GMainLoop *loop;
+	guint timer;      /* 0: over */
 	GPtrArray *cards; /* borrowed */
 } List;
 
@@ -40,6 +44,16 @@ static void on_card_stayed(void *user, VscCard *card, bool present)
 static void on_settled(void *user)
 {
 	g_main_loop_quit(((List *)user)->loop);
+}
+
+static gboolean on_time_over(gpointer user)
+{
+	List *list = user;
+
+	list->timer = 0;
+	say("pcscd does not answer");
+	g_main_loop_quit(list->loop);
+	return G_SOURCE_REMOVE;
 }
 
 static const ClientSourceEvents source_events = {
@@ -72,10 +86,12 @@ ClientExit client_list(ClientOptions *options)
 	ClientSource *source = client_source_new(options, &source_events, &list, NULL);
 	bool works;
 
+	list.timer = g_timeout_add_seconds(LIST_SECONDS, on_time_over, &list);
 	g_main_loop_run(list.loop);
 	for (guint i = 0; i < list.cards->len; i++)
 		print(list.cards->pdata[i]);
-	works = client_source_works(source);
+	works = client_source_works(source) && list.timer != 0;
+	g_clear_handle_id(&list.timer, g_source_remove);
 	if (works && list.cards->len == 0)
 		answer("there is no reader");
 	client_source_free(source);

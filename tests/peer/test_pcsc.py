@@ -62,6 +62,15 @@ class List(PcscCase):
         self.assertEqual((status, out), (CARD, ""))
         self.assertIn("pcscd does not run", errors)
 
+    def test_pcscd_hangs(self):
+        self.rig.process.send_signal(signal.SIGSTOP)
+        try:
+            status, out, errors = run("vscclient", "--list", **self.rig.env)
+        finally:
+            self.rig.process.send_signal(signal.SIGCONT)
+        self.assertEqual((status, out), (CARD, ""))
+        self.assertIn("pcscd does not answer", errors)
+
     def test_lent(self):
         """What is lent is what is listed."""
         view = self.lend("--exclude", "Left*")
