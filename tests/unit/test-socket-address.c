@@ -290,7 +290,8 @@ static void test_no_such_dir(void **state)
 	assert_null(make(&error, "socket,path=/nonexistent/s,server,nowait"));
 	assert_string_equal(error->message,
 			    "-chardev socket,path=/nonexistent/s,server,nowait: cannot listen on "
-			    "/nonexistent/s: No such file or directory");
+			    "/nonexistent/s: No such file or directory (its folder is not "
+			    "there; make it, or give another path)");
 }
 
 static void test_longest_path(void **state)
