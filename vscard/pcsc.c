@@ -34,6 +34,7 @@ typedef struct Slot {
 	bool there;         /* a card is in the reader, */
 	bool out;           /* taken out by hand, */
 	bool blocked;       /* another program's alone */
+	bool missing;       /* or so it says; who asked it found none */
 	guint probe_timer;
 	unsigned probe_seconds;
 	uint8_t atr[VSC_ATR_MAX]; /* of the card that is there */
@@ -192,7 +193,7 @@ static void card_gone(Slot *slot)
 
 static void card_there(Slot *slot)
 {
-	if (slot->card.present || !slot->there || slot->out || slot->blocked)
+	if (slot->card.present || !slot->there || slot->out || slot->blocked || slot->missing)
 		return;
 	slot->insertion++;
 	vsc_card_set_atr(&slot->card, vmc_span(slot->atr, slot->atr_len));
@@ -203,7 +204,7 @@ static void card_there(Slot *slot)
 static void unblock(Slot *slot)
 {
 	g_clear_handle_id(&slot->probe_timer, g_source_remove);
-	slot->blocked = false;
+	slot->blocked = slot->missing = false;
 	card_there(slot);
 }
 
@@ -225,7 +226,7 @@ static void probe_later(Slot *slot)
 
 static void take_probe(Slot *slot, VscOutcome outcome)
 {
-	if (!slot->blocked)
+	if (!slot->blocked && !slot->missing)
 		return;
 	if (outcome == VSC_OUTCOME_OK)
 		unblock(slot);
@@ -243,14 +244,24 @@ static void block(Slot *slot)
 	card_gone(slot);
 }
 
+/* What was asked of the card found none. pcscd says that it is gone, sooner or
+ * later; or not at all, if it is back before pcscd looks. */
+static void miss(Slot *slot)
+{
+	slot->there = false;
+	card_gone(slot);
+	slot->there = slot->missing = true;
+	slot->probe_seconds = PROBE_FIRST_SECONDS;
+	probe_later(slot);
+}
+
 static void take_finding(Slot *slot, VscPcscFinding finding)
 {
 	switch (finding) {
 	case VSC_PCSC_NOTHING:
 		break;
 	case VSC_PCSC_REMOVED:
-		slot->there = false;
-		card_gone(slot);
+		miss(slot);
 		break;
 	case VSC_PCSC_LOST:
 		g_message("another program reset the card in reader '%s'", slot->card.name);
@@ -341,7 +352,10 @@ static void take_sharing(Slot *slot, const VscPcscChange *change)
 
 static void take_card(Slot *slot, const VscPcscChange *change)
 {
+	if (slot->missing)
+		g_clear_handle_id(&slot->probe_timer, g_source_remove);
 	slot->there = true;
+	slot->missing = false;
 	slot->atr_len = change->atr.len;
 	if (change->atr.len > 0)
 		memcpy(slot->atr, change->atr.data, change->atr.len);
@@ -381,7 +395,7 @@ static void take_change(VscPcsc *pcsc, const News *news)
 		return;
 	case VSC_PCSC_CARD_GONE:
 		if (slot != NULL) {
-			slot->there = slot->blocked = false;
+			slot->there = slot->blocked = slot->missing = false;
 			g_clear_handle_id(&slot->probe_timer, g_source_remove);
 			card_gone(slot);
 		}

@@ -264,7 +264,9 @@ class Network(unittest.TestCase):
 
     def lend(self, reconnect=1):
         with self.cable.at(Cable.CLIENT):
-            self.client = Program("vscclient", "--reader", self.pcscd.names[0],
+            # Others at the card are not what this is about, and from another network
+            # it is not seen that there are none.
+            self.client = Program("vscclient", "--reader", self.pcscd.names[0], "--hold",
                                   f"--reconnect={reconnect}", Cable.ADDRESSES[0], "2001",
                                   **self.pcscd.env)
         self.addCleanup(self.client.kill)

@@ -596,6 +596,24 @@ static void blocked_unnoticed(void **state)
 	end(&user);
 }
 
+/* pcscd does not say of a card that it is gone, if it is back by then. */
+static void missing_unnoticed(void **state)
+{
+	User user;
+
+	(void)state;
+	begin(&user, VSC_SHARE_TURNS);
+	assert_int_equal(power_on(&user), VSC_OUTCOME_OK);
+	fake.fails[CALL_TRANSMIT] = SCARD_W_REMOVED_CARD;
+	answer_of(&user, transmit(&user));
+	assert_int_equal(user.outcome, VSC_OUTCOME_NO_CARD);
+	assert_int_equal(user.removed, 1);
+	fake.fails[CALL_TRANSMIT] = SCARD_S_SUCCESS;
+	WAIT(user.inserted == 2);
+	assert_int_equal(power_on(&user), VSC_OUTCOME_OK);
+	end(&user);
+}
+
 static void another_card_in_between(void **state)
 {
 	User user;
@@ -783,6 +801,7 @@ int main(void)
 		cmocka_unit_test_setup(transmit_fails, setup),
 		cmocka_unit_test_setup(blocked_until_free, setup),
 		cmocka_unit_test_setup(blocked_unnoticed, setup),
+		cmocka_unit_test_setup(missing_unnoticed, setup),
 		cmocka_unit_test_setup(another_card_in_between, setup),
 		cmocka_unit_test_setup(gone_in_a_command, setup),
 		cmocka_unit_test_setup(cancels_what_waits, setup),
