@@ -16,7 +16,7 @@ from programs import Appliance, Folder, Program
 from relay import Relay
 from test_usbip import UsbipGuest
 from usbiprig import UsbipAppliance
-from vpcdcard import T1_ATR, TestCard
+from vpcdcard import APPS, T1_ATR, TestCard, select_app
 
 LIMIT = 120
 # A command that takes the card three seconds.
@@ -132,6 +132,8 @@ class OverUsbredir(OwnDriver, Lent, unittest.TestCase):
     # ---- What comes and goes ----
 
     def works(self):
+        # What begins anew by a SELECT has nothing to lose when others were there.
+        self.sh(f"pcsc-tool apdu {select_app(APPS[0]).hex()}")
         self.sh("pcsc-tool echo -p T1 --count 3 --response-size 100")
 
     def pending(self, card):

@@ -6,6 +6,7 @@ for each way in which a card is lent; its cards are in the owner's pcscd."""
 import pathlib
 import random
 import re
+import time
 import urllib.parse
 
 import vscard
@@ -52,12 +53,17 @@ class Seen:
         self.addCleanup(self.take_out)
 
     def take_out(self):
+        # scdaemon, which was told to end, still resets the card; and vpcd, whose
+        # card goes in the middle of that, does not take the next one.
+        time.sleep(1.5)
         self.owner.slots[0].remove()
+        self.owner.wait_card(0, False)
         self.wait("removed")
 
     def put_in(self, card):
         """Puts a card in; answers the ATR that is to be seen."""
         self.owner.slots[0].insert(card)
+        self.owner.wait_card(0)
         self.wait("inserted")
         atr = VICC_ATR if isinstance(card, Vicc) else card.atr
         return of_t0(atr) if self.t0_only else atr
